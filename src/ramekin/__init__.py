@@ -1,0 +1,3 @@
+"""Ramekin: small container images that share their layers."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Trees, layers, configs, manifests and the transports that carry them."""

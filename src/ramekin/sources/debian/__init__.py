@@ -1,0 +1,1 @@
+"""The Debian archive as a source."""
