@@ -1,24 +1,28 @@
-"""What all tests share: where a skip is not good enough, it is a failure.
-
-On a developer's machine a test that lacks a program is skipped and says so. Continuous integration sets
-RAMEKIN_REQUIRE_TOOLS, so that no test is ever lost there without anyone noticing.
-"""
+"""Fixtures that several rooms' tests share."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from support.archive import SigningKey
+
+if TYPE_CHECKING:
+    from ramekin.store.store import Store
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("RAMEKIN_REQUIRE_TOOLS") == "1":
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, and RAMEKIN_REQUIRE_TOOLS is set: {reason}"
-    return report
+@pytest.fixture(scope="session")
+def shared_store() -> Store:
+    """The store under .cache/ that keeps packages of the machine's archive between runs."""
+    from ramekin.store.store import Store
+
+    return Store.open(REPOSITORY / ".cache" / "store")
+
+
+@pytest.fixture(scope="session")
+def signing_key() -> SigningKey:
+    """A key for the archives that tests make."""
+    return SigningKey.generate()
