@@ -22,7 +22,7 @@ from ramekin.sources.protocol import Package, Reason, Resolution, SuiteFacts
 from ramekin.store import digest as digests
 from ramekin.store.digest import Digest
 
-VERSION = 1
+VERSION: Literal[1] = 1
 NAME = "ramekin.lock.json"
 
 
@@ -30,11 +30,9 @@ class LockError(RamekinError):
     """The lock does not answer the request that was made."""
 
 
-class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    pass
-
-
-class LockedPackage(_Struct):
+class LockedPackage(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """A package pinned. `size` and `installed_size` are in bytes, `sha256` is bare hex.
 
     `needs` are the names of the chosen packages that it depends on, `by` and `relation` say who asked for it
@@ -72,7 +70,7 @@ class LockedPackage(_Struct):
         )
 
 
-class LockedSuite(_Struct):
+class LockedSuite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`SuiteFacts` at the time of locking."""
 
     name: str
@@ -80,7 +78,9 @@ class LockedSuite(_Struct):
     os_release: str = ""
 
 
-class LockedClosure(_Struct):
+class LockedClosure(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """The closure of one image for one architecture. `state` is the digest of the indexes that gave it.
 
     `requested` is what was resolved: the image's packages and those that its essentials need. `packages`
@@ -108,7 +108,7 @@ class LockedClosure(_Struct):
         return SuiteFacts(self.suite.name, dict(self.suite.merged), self.suite.os_release)
 
 
-class LockedImage(_Struct):
+class LockedImage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One image pinned, with those parts of its request that decide which packages it has."""
 
     source: str
@@ -118,15 +118,15 @@ class LockedImage(_Struct):
     architectures: dict[str, LockedClosure]
 
 
-class LockFile(_Struct):
+class LockFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The whole file: images by name."""
 
-    version: Literal[1] = msgspec.field(default=VERSION)
+    version: Literal[1]
     images: dict[str, LockedImage] = {}
 
     def with_images(self, images: Mapping[str, LockedImage]) -> LockFile:
         """This lock with `images` added or put in place of those of the same names."""
-        return LockFile(images={**self.images, **images})
+        return LockFile(version=VERSION, images={**self.images, **images})
 
 
 def closure(resolution: Resolution, *, state: Digest, facts: SuiteFacts) -> LockedClosure:
@@ -210,7 +210,7 @@ def find(lock: LockFile, request: ImageRequest, *, where: str, hint: str) -> Loc
     return locked
 
 
-class Change(_Struct):
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A package that differs between two locks; an empty version means that it is not there."""
 
     name: str
