@@ -1,0 +1,195 @@
+"""What is known of a package once it is ready to be a layer, as values that go through JSON.
+
+`PackageFacts` is what the rest of the image must know about one package: it is stored as the result of
+preparing it, so that a warm build reads facts and no files. Long lists of paths are kept as one string of
+lines each, because decoding one long string is a hundred times cheaper than decoding its lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from ramekin.image.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class SliceChoice:
+    """Where a request differs from the default slices; `slices.choose` makes and checks it.
+
+    `keep` names slices that are left out by default and now stay, `drop` those that now go.
+    """
+
+    keep: frozenset[str] = frozenset()
+    drop: frozenset[str] = frozenset()
+
+    @property
+    def identity(self) -> str:
+        """A text that is equal for equal choices; goes into action keys."""
+        return " ".join(
+            [*("+" + name for name in sorted(self.keep)), *("-" + name for name in sorted(self.drop))]
+        )
+
+
+class User(msgspec.Struct, frozen=True, array_like=True):
+    """A line of passwd(5)."""
+
+    name: str
+    uid: int
+    gid: int
+    comment: str
+    home: str
+    shell: str
+
+
+class Group(msgspec.Struct, frozen=True, array_like=True):
+    """A line of group(5)."""
+
+    name: str
+    gid: int
+    members: tuple[str, ...] = ()
+
+
+class Slave(msgspec.Struct, frozen=True, array_like=True):
+    """A link that follows its master alternative; absolute paths, as update-alternatives(1) takes them."""
+
+    name: str
+    link: str
+    path: str
+
+
+class Alternative(msgspec.Struct, frozen=True, array_like=True):
+    """One candidate for a generic name: `link` leads over `/etc/alternatives/NAME` to `path`."""
+
+    name: str
+    link: str
+    path: str
+    priority: int
+    slaves: tuple[Slave, ...] = ()
+
+
+class Library(msgspec.Struct, frozen=True, array_like=True):
+    """A shared object in a folder where the dynamic loader may look, or a link there.
+
+    `path` is a tree path. For an ELF file `soname` is its DT_SONAME (or its file name), `flags` the
+    type word of ld.so.cache and `osversion` the least kernel it asks for. For a link `target` is the tree path
+    that it leads to and the rest is empty.
+    """
+
+    path: str
+    soname: str = ""
+    flags: int = 0
+    osversion: int = 0
+    target: str = ""
+
+
+class Diversion(msgspec.Struct, frozen=True, array_like=True):
+    """This package's right to have other packages' file `path` renamed to `to`; tree paths (dpkg-divert(1))."""
+
+    path: str
+    to: str
+
+
+class DeferredLink(msgspec.Struct, frozen=True, array_like=True):
+    """A symbolic link that is made only in an image that also holds the package `when`."""
+
+    path: str
+    target: str
+    when: str
+
+
+class Hints(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a package's recipe says about running it; every field may be empty.
+
+    `user` is numeric, `uid:gid`, because orchestrators can check only numbers to be other than root.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+
+
+class Unknown(msgspec.Struct, frozen=True, array_like=True):
+    """A command of a maintainer script that nothing covers: `line` counts from 1."""
+
+    script: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.script} line {self.line}: {self.text}"
+
+
+class SliceTally(msgspec.Struct, frozen=True, array_like=True):
+    """What a slice took out of a package: files (links counted, folders not) and their bytes."""
+
+    name: str
+    count: int
+    size: int
+
+
+class PackageFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything that the image must know of a prepared package besides its layer.
+
+    `newest` is the latest mtime of its files, in seconds since 1970. `claims` and `dropped_paths` are
+    read through `claimed` and `left_out`. `certificates` is the CA bundle if this package brings one.
+    `unknown` are commands of its scripts that no recipe covers; `handled` says in a line each what was done
+    in place of a script, or why it needs not be done.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    newest: int = 0
+    claims: str = ""
+    dropped: tuple[SliceTally, ...] = ()
+    dropped_paths: str = ""
+    users: tuple[User, ...] = ()
+    groups: tuple[Group, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    libraries: tuple[Library, ...] = ()
+    library_paths: tuple[tuple[str, str], ...] = ()
+    diversions: tuple[Diversion, ...] = ()
+    links: tuple[DeferredLink, ...] = ()
+    certificates: bytes = b""
+    java_keystore: bool = False
+    hints: Hints = Hints()
+    unknown: tuple[Unknown, ...] = ()
+    handled: tuple[str, ...] = ()
+
+    def claimed(self) -> Iterator[tuple[str, str]]:
+        """Each path that the package owns, folders aside, and a text that is equal for equal files."""
+        for line in self.claims.splitlines():
+            identity, _, path = line.partition(" ")
+            yield path, identity
+
+    def left_out(self) -> Iterator[tuple[str, str]]:
+        """Each path that was left out, and the slice or reason."""
+        for line in self.dropped_paths.splitlines():
+            reason, _, path = line.partition(" ")
+            yield path, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A package as a layer's tree, and its facts."""
+
+    tree: Tree
+    facts: PackageFacts
+
+
+def encode(facts: PackageFacts) -> bytes:
+    """The JSON of `facts`; the same bytes for equal facts."""
+    return msgspec.json.encode(facts)
+
+
+def decode(data: bytes) -> PackageFacts:
+    """`facts` from what `encode` made."""
+    return msgspec.json.decode(data, type=PackageFacts)
