@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -215,7 +215,6 @@ class Running:
 
     process: subprocess.Popen[bytes]
     log: Path
-    root: Path | None
 
     def wait_for_port(self, port: int, patience: float = PATIENCE) -> None:
         wait_for_port(port, self.process, self.log, patience)
@@ -234,15 +233,17 @@ class Finished:
     errors: str
 
 
-def unpacked(image: Layout, folder: Path) -> Path:
-    """The image's files below a new folder, laid out by ramekin's own `rootfs:` transport."""
-    root = Path(tempfile.mkdtemp(prefix="root-", dir=folder)) / "rootfs"
-    ramekin("copy", image.reference, f"rootfs:{root}")
-    # other users must be able to reach it: pytest's folders are closed to them
-    for parent in [root.parent, *root.parent.parents]:
-        if os.stat(parent).st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return root
+@contextmanager
+def unpacked(image: Layout) -> Iterator[Path]:
+    """The image's files, laid out by ramekin's own `rootfs:` transport and removed at the end.
+
+    They lie outside pytest's folders, which are closed to the users that containers run as.
+    """
+    with tempfile.TemporaryDirectory(prefix="ramekin-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        root = Path(folder) / "rootfs"
+        ramekin("copy", image.reference, f"rootfs:{root}")
+        yield root
 
 
 def _bwrap(run: Invocation, root: Path) -> list[str]:
@@ -283,7 +284,7 @@ def bundle(run: Invocation, root: Path, folder: Path, *, own_network: bool = Fal
             "env": [f"{name}={value}" for name, value in variables.items()],
             "cwd": run.directory,
             "noNewPrivileges": True,
-            "capabilities": {kind: _CAPABILITIES for kind in ("bounding", "effective", "permitted")}
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES)
             if who.uid == 0
             else {"bounding": _CAPABILITIES},
         },
@@ -350,25 +351,27 @@ def podman_command(run: Invocation, folder: Path, image: str) -> list[str]:
     return [*command, image, *(run.args or ())]
 
 
-def _start_line(
-    run: Invocation, folder: Path, runtime: str, root: Path | None
-) -> tuple[list[str], Path | None]:
-    """The command of the runtime, and where the image's files are when the test laid them out."""
-    need({"bwrap": "bwrap", "runc": "runc", "podman": "podman"}[runtime])
+@contextmanager
+def _start_line(run: Invocation, folder: Path, runtime: str, root: Path | None) -> Iterator[list[str]]:
+    """The command that starts the container; what it needed is removed at the end."""
+    need("podman" if runtime == "podman" else "setpriv", runtime)
+    if runtime != "bwrap" and os.getuid() != 0:
+        pytest.skip(f"{runtime} is tried as root only")
     if runtime == "podman":
-        if os.getuid() != 0:
-            pytest.skip("podman is tried as root only")
         image = podman_image(folder, "pull", "--quiet", run.image.reference)
-        return podman_command(run, folder, image), None
-    need("setpriv")
-    root = root or unpacked(run.image, folder)
-    if runtime == "bwrap":
-        return _bwrap(run, root), root
-    if os.getuid() != 0:
-        pytest.skip("runc is tried as root only")
-    bundle(run, root, root.parent)
-    name = f"ramekin-test-{os.getpid()}-{root.parent.name}"
-    return ["runc", "--root", str(folder / "runc"), "run", "--bundle", str(root.parent), name], root
+        try:
+            yield podman_command(run, folder, image)
+        finally:
+            forget(folder)
+        return
+    with ExitStack() as stack:
+        root = root or stack.enter_context(unpacked(run.image))
+        if runtime == "bwrap":
+            yield _bwrap(run, root)
+        else:
+            bundle(run, root, root.parent)
+            name = f"{root.parent.name}-{time.monotonic_ns()}"
+            yield ["runc", "--root", str(folder / "runc"), "run", "--bundle", str(root.parent), name]
 
 
 @contextmanager
@@ -383,21 +386,21 @@ def container(
     env: Mapping[str, str] = {},
     user: str | None = None,
 ) -> Iterator[Running]:
-    """A container of the image that is running; it is stopped at the end."""
-    run = Invocation(image, args, entrypoint, env, user)
-    command, root = _start_line(run, folder, runtime, root)
+    """A container of the image that is running; it is stopped at the end.
+
+    `root` are the image's files when the test has laid them out already.
+    """
+    invocation = Invocation(image, args, entrypoint, env, user)
     log = folder / f"log-{time.monotonic_ns()}"
-    with log.open("wb") as out:
+    with _start_line(invocation, folder, runtime, root) as command, log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        yield Running(process, log, root)
-    except AssertionError as error:
-        error.add_note(f"the container said:\n{_text(log)}")
-        raise
-    finally:
-        stop(process)
-        if runtime == "podman":
-            forget(folder)
+        try:
+            yield Running(process, log)
+        except AssertionError as error:
+            error.add_note(f"the container said:\n{_text(log)}")
+            raise
+        finally:
+            stop(process)
 
 
 def run(
@@ -416,11 +419,9 @@ def run(
 ) -> Finished:
     """Run a container of the image to its end; `status` is what it must end with, None for any."""
     invocation = Invocation(image, args, entrypoint, env, user)
-    command, _ = _start_line(invocation, folder, runtime, root)
-    result = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout)
+    with _start_line(invocation, folder, runtime, root) as command:
+        result = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout)
     output, errors = result.stdout.decode(errors="replace"), result.stderr.decode(errors="replace")
-    if runtime == "podman":
-        forget(folder)
     assert status is None or result.returncode == status, (
         f"{invocation.command} ended with {result.returncode}:\n{output}\n{errors}"
     )
