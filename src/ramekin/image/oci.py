@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from ramekin.errors import FormatError
-from ramekin.store.digest import Digest, of
+from ramekin.store.digest import Digest, of, parse
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -55,6 +55,12 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
     data: str = ""
     artifact_type: str = ""
     platform: Platform | None = None
+
+    def __post_init__(self) -> None:
+        # digests become file names and addresses, so none from outside gets past here unchecked
+        parse(self.digest)
+        if self.size < 0:
+            raise FormatError(f"{self.digest} has the size {self.size}")
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
