@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import platform
 import re
-import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
+from typing import TypeVar
 
 from ramekin.errors import UsageError
+
+Value = TypeVar("Value")
 
 LAYERS = 64
 """How many layers an image has at most when nothing else is asked for."""
@@ -103,6 +105,105 @@ class ImageRequest:
     layers: int = LAYERS
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What one place (the command line, a spec's defaults, one of its images) says about an image.
+
+    Fields are those of `ImageRequest`; None and empty say nothing, so that the next place decides.
+    """
+
+    packages: tuple[str, ...] = ()
+    source: str | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    architectures: tuple[str, ...] = ()
+    compression: str | None = None
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    workdir: str | None = None
+    expose: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    tag: str | None = None
+    target: str | None = None
+    sbom: str | None = None
+    strict: bool | None = None
+    recommends: bool | None = None
+    layers: int | None = None
+
+
+def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
+    """The request that `places` make together, the one with the most say first.
+
+    Lists (packages, slices, essentials left out, ports, volumes) add up, environment and labels merge by
+    name, and of everything else the first that is said stands. Of `keep` and `drop` for one slice the first
+    place wins. `UsageError` names `where` when that is not a request.
+    """
+    request = ImageRequest(
+        name=name,
+        packages=_union(place.packages for place in places),
+        source=_first((place.source for place in places), "debian"),
+        mirrors=_first((place.mirrors or None for place in places), ()),
+        architectures=_first((place.architectures or None for place in places), ()) or (host_architecture(),),
+        compression=_first((place.compression for place in places), "gzip"),
+        keep=_slices(places, lambda place: place.keep, lambda place: place.drop, where),
+        drop=_slices(places, lambda place: place.drop, lambda place: place.keep, where),
+        leave_out=tuple(sorted(_union(place.leave_out for place in places))),
+        entrypoint=_first((place.entrypoint for place in places), None),
+        cmd=_first((place.cmd for place in places), None),
+        env=_merge(place.env for place in places),
+        user=_first((place.user for place in places), ""),
+        workdir=_first((place.workdir for place in places), ""),
+        expose=tuple(sorted(_union(place.expose for place in places))),
+        volumes=tuple(sorted(_union(place.volumes for place in places))),
+        labels=_merge(place.labels for place in places),
+        tag=_first((place.tag for place in places), ""),
+        target=_first((place.target for place in places), ""),
+        sbom=_first((place.sbom for place in places), ""),
+        strict=_first((place.strict for place in places), False),
+        recommends=_first((place.recommends for place in places), False),
+        layers=_first((place.layers for place in places), LAYERS),
+    )
+    if not request.packages:
+        raise UsageError(f"{where} names no package", hint="name at least one")
+    return request
+
+
+def _first(said: Iterable[Value | None], otherwise: Value) -> Value:
+    return next((value for value in said if value is not None), otherwise)
+
+
+def _union(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item for items in lists for item in items))
+
+
+def _merge(mappings: Iterable[Iterable[tuple[str, str]]]) -> tuple[tuple[str, str], ...]:
+    merged: dict[str, str] = {}
+    for mapping in mappings:
+        merged = {**dict(mapping), **merged}
+    return tuple(sorted(merged.items()))
+
+
+def _slices(
+    places: Sequence[Choices],
+    chosen: Callable[[Choices], tuple[str, ...]],
+    opposite: Callable[[Choices], tuple[str, ...]],
+    where: str,
+) -> tuple[str, ...]:
+    found: set[str] = set()
+    decided: set[str] = set()
+    for place in places:
+        for name in sorted(set(chosen(place)) & set(opposite(place))):
+            raise UsageError(f"{where} keeps and drops the slice {name}", hint="say one of the two")
+        found |= set(chosen(place)) - decided
+        decided |= {*chosen(place), *opposite(place)}
+    return tuple(sorted(found))
+
+
 def host_architecture() -> str:
     """The Debian name of this machine's architecture; `UsageError` when it has none."""
     return architecture(platform.machine() or "unknown")
@@ -122,47 +223,11 @@ def architecture(text: str) -> str:
 
 
 def architectures(texts: Iterable[str]) -> tuple[str, ...]:
-    """Names from any number of comma-separated lists, each once; this machine's own when there is none."""
+    """Names from any number of comma-separated lists, each once."""
     names = [architecture(part) for text in texts for part in text.split(",") if part.strip()]
-    return tuple(dict.fromkeys(names)) or (host_architecture(),)
+    return tuple(dict.fromkeys(names))
 
 
 def bare_name(package: str) -> str:
     """The name in a request for a package, without a pin or an architecture."""
     return re.split(r"[=/:]", package, maxsplit=1)[0]
-
-
-def words(text: str, *, where: str) -> tuple[str, ...]:
-    """The words of a command line, split as a shell would; no words for an empty text."""
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise UsageError(
-            f"{where}: {text!r} cannot be split into words: {error}", hint="close the quotation"
-        ) from None
-
-
-def pair(text: str, *, where: str) -> tuple[str, str]:
-    """`NAME=VALUE` taken apart."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise UsageError(f"{where}: {text!r} is not NAME=VALUE")
-    return name, value
-
-
-def pairs(items: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Names and values sorted by name; of several for one name the last stands."""
-    return tuple(sorted(dict(items).items()))
-
-
-def port(text: str, *, where: str) -> str:
-    """`PORT[/PROTOCOL]` with the protocol filled in (config.md, ExposedPorts)."""
-    number, _, protocol = text.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if not number.isascii() or not number.isdecimal() or not 0 < int(number) < 65536:
-        raise UsageError(
-            f"{where}: {text!r} is not a port", hint="a port is 1 to 65535, as in 8080 or 53/udp"
-        )
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise UsageError(f"{where}: {protocol!r} is not a protocol of ports", hint="one of tcp, udp, sctp")
-    return f"{int(number)}/{protocol}"

@@ -1,0 +1,186 @@
+"""The texts that options and spec keys have in common, read and checked in one place.
+
+Every function takes the text as the user wrote it and gives the form that `ImageRequest` holds; `UsageError`
+names `where` (an option or a key) otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from ramekin.errors import UsageError
+
+SBOM_FORMATS = ("spdx", "cyclonedx")
+"""Formats of bills of materials; the first is meant when none is named."""
+
+_LEVELS = {"gzip": 12, "zstd": 22, "none": 0}
+_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
+_REPOSITORY = re.compile(
+    r"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+_LABEL = re.compile(r"\S+")
+_VARIABLE = re.compile(r"[^=\0]+")
+
+
+def near(word: str, known: Iterable[str], otherwise: str = "") -> str | None:
+    """A hint that names the nearest of `known`, or all of them after `otherwise`."""
+    candidates = list(known)
+    found = get_close_matches(word, candidates, 1)
+    if found:
+        return f"did you mean {found[0]}?"
+    return f"{otherwise}{', '.join(candidates)}" if candidates and otherwise else None
+
+
+def commas(texts: Iterable[str]) -> tuple[str, ...]:
+    """Names from comma-separated lists, each once, in the order given."""
+    return tuple(dict.fromkeys(part.strip() for text in texts for part in text.split(",") if part.strip()))
+
+
+def words(text: str, *, where: str) -> tuple[str, ...]:
+    """The words of a command line, split as a shell would; no words for an empty text."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise UsageError(f"{where}: {text!r} has a quotation that is not closed") from None
+
+
+def pair(text: str, *, where: str) -> tuple[str, str]:
+    """`NAME=VALUE` taken apart."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"{where}: {text!r} is not NAME=VALUE")
+    return name, value
+
+
+def variable(name: str, value: str, *, where: str) -> tuple[str, str]:
+    """One environment variable."""
+    if not _VARIABLE.fullmatch(name) or "\0" in value:
+        raise UsageError(f"{where}: {name!r} cannot be an environment variable")
+    return name, value
+
+
+def label(name: str, value: str, *, where: str) -> tuple[str, str]:
+    """One label."""
+    if not _LABEL.fullmatch(name):
+        raise UsageError(f"{where}: {name!r} cannot be the name of a label")
+    return name, value
+
+
+def package(text: str, *, where: str) -> str:
+    """`NAME`, `NAME=VERSION` or `NAME/SUITE`; whether there is one is the source's to say."""
+    if not re.fullmatch(r"[^\s=/:,]+(?::[a-z0-9-]+)?(?:=[^\s=/]+|/[^\s=/]+)?", text) or text.startswith("-"):
+        raise UsageError(
+            f"{where}: {text!r} is not a package",
+            hint="a package is NAME, NAME=VERSION or NAME/SUITE",
+        )
+    return text
+
+
+def image_name(text: str, *, where: str) -> str:
+    """A name of an image in a spec: lower case, digits, and `.`, `_`, `-` between them."""
+    if not _NAME.fullmatch(text):
+        raise UsageError(
+            f"{where}: {text!r} cannot be the name of an image",
+            hint="names are lower-case letters and digits with '.', '_' or '-' between them",
+        )
+    return text
+
+
+def source(text: str, *, where: str) -> str:
+    """`KIND` or `KIND:SUITE`."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*(?::[^\s:]+)?", text):
+        raise UsageError(f"{where}: {text!r} is not a source", hint="a source is written as debian:bookworm")
+    return text
+
+
+def compression(text: str, *, where: str) -> str:
+    """`gzip`, `zstd` or `none`, with `:LEVEL` if wanted."""
+    name, colon, level = text.partition(":")
+    if name not in _LEVELS:
+        raise UsageError(
+            f"{where}: {name!r} is not a compression",
+            hint=near(name, _LEVELS, "there are gzip, zstd and none: "),
+        )
+    highest = _LEVELS[name]
+    if not colon:
+        return name
+    if not (level.isascii() and level.isdecimal() and 1 <= int(level) <= highest):
+        raise UsageError(
+            f"{where}: {name} has no level {level!r}",
+            hint=f"levels of {name} are 1 to {highest}" if highest else f"{name} has no levels",
+        )
+    return f"{name}:{int(level)}"
+
+
+def user(text: str, *, where: str) -> str:
+    """`USER[:GROUP]`, each a name or a number (config.md, User)."""
+    if not _USER.fullmatch(text):
+        raise UsageError(
+            f"{where}: {text!r} is not a user", hint="a user is NAME or UID, with :GROUP if wanted"
+        )
+    return text
+
+
+def folder(text: str, *, where: str) -> str:
+    """An absolute path inside the image, without a trailing slash."""
+    parts = text.split("/")
+    if not text.startswith("/") or ".." in parts or "\0" in text:
+        raise UsageError(f"{where}: {text!r} is not an absolute path in the image", hint="begin it with /")
+    return "/" + "/".join(part for part in parts if part not in ("", "."))
+
+
+def port(text: str, *, where: str) -> str:
+    """`PORT[/PROTOCOL]` with the protocol filled in (config.md, ExposedPorts)."""
+    number, slash, protocol = text.partition("/")
+    protocol = protocol.lower() if slash else "tcp"
+    if not (number.isascii() and number.isdecimal() and len(number) < 6 and 0 < int(number) < 65536):
+        raise UsageError(
+            f"{where}: {text!r} is not a port", hint="a port is 1 to 65535, as in 8080 or 53/udp"
+        )
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise UsageError(f"{where}: {protocol!r} is not a protocol", hint="one of tcp, udp and sctp")
+    return f"{int(number)}/{protocol}"
+
+
+def tag(text: str, *, where: str) -> str:
+    """`NAME[:TAG]`, NAME as distribution-spec has it, with a registry's host before it if wanted."""
+    name, text_tag = split_tag(text)
+    if not _REPOSITORY.fullmatch(name) or (text_tag and not _TAG.fullmatch(text_tag)) or text.endswith(":"):
+        raise UsageError(
+            f"{where}: {text!r} is not NAME[:TAG]", hint="names are in lower case, as in team/redis:7.0"
+        )
+    return text
+
+
+def split_tag(text: str) -> tuple[str, str]:
+    """`NAME[:TAG]` taken apart; a colon before the last slash belongs to the host's port."""
+    name, colon, after = text.rpartition(":")
+    return (name, after) if colon and "/" not in after else (text, "")
+
+
+def sbom(text: str, *, where: str) -> str:
+    """A format of bills of materials."""
+    if text not in SBOM_FORMATS:
+        raise UsageError(
+            f"{where}: {text!r} is not a format of bills", hint=near(text, SBOM_FORMATS, "there are ")
+        )
+    return text
+
+
+def layers(number: int, *, where: str) -> int:
+    """The most layers of an image; runtimes mount no more than 127."""
+    if not 2 <= number <= 127:
+        raise UsageError(f"{where}: {number} layers cannot be had", hint="choose 2 to 127")
+    return number
+
+
+def jobs(number: int, *, where: str) -> int:
+    """How many things to do at once."""
+    if not 1 <= number <= 1024:
+        raise UsageError(f"{where}: {number} cannot be done at once", hint="choose 1 to 1024")
+    return number

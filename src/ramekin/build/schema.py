@@ -1,0 +1,37 @@
+"""The JSON Schema of spec files, made from the models that check them, so that editors can complete them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """The schema as plain data."""
+    from ramekin.build.spec import SpecFile
+
+    made = SpecFile.model_json_schema(by_alias=True)
+    return {"$schema": DIALECT, **_tidy(made), "title": "ramekin.yaml"}
+
+
+def text() -> str:
+    """The schema as the published file has it."""
+    return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _tidy(value: Any, *, names: bool = False) -> Any:
+    """Drop what pydantic adds for itself: titles, and null defaults, which mean that nothing was said.
+
+    `names` says that the keys of `value` are names of properties and not words of the schema.
+    """
+    if isinstance(value, dict):
+        return {
+            key: _tidy(item, names=key in ("properties", "$defs") and not names)
+            for key, item in value.items()
+            if names or not (key == "title" or (key == "default" and item in (None, [], {}, "")))
+        }
+    if isinstance(value, list):
+        return [_tidy(item) for item in value]
+    return value

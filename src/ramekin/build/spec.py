@@ -1,0 +1,369 @@
+"""The spec file `ramekin.yaml`: several images and what they have in common.
+
+The models below are the file's one description: they check it, the JSON Schema is made from them, and their
+values become `Choices`, the same that the command line's options become. This module imports pydantic, so it
+is imported only where there is a file to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import ValidationError as PydanticError
+
+from ramekin.build import fields, request, yaml_source
+from ramekin.build.request import Choices, ImageRequest, Mirror
+from ramekin.build.yaml_source import Document, Place
+from ramekin.errors import UsageError
+
+NAME = "ramekin.yaml"
+
+Read = TypeVar("Read")
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_SCALAR: dict[str, Any] = {"type": ["string", "integer", "boolean"]}
+_TEXTS: dict[str, Any] = {"anyOf": [{"type": "array", "items": {"type": ["string", "integer"]}}, _SCALAR]}
+
+
+def _text(value: object) -> str:
+    """The text of a scalar as it was written."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int):
+        return str(value)
+    if value is None:
+        raise ValueError("there is no value; write '' for an empty text")
+    raise ValueError("this is a text, not a list or mapping")
+
+
+def _list(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return [_text(value)]
+
+
+def _said(read: Callable[[], Read]) -> Read:
+    """Run one of the readers of `fields`, whose errors pydantic shall place."""
+    try:
+        return read()
+    except UsageError as error:
+        raise ValueError(_WITH_HINT.join(filter(None, (error.message, error.hint)))) from None
+
+
+_WITH_HINT = "\0"
+
+
+def _one(check: Callable[..., str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: _said(lambda: check(_text(value), where="")))
+
+
+def _each(check: Callable[..., str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: _said(lambda: [check(item, where="") for item in _list(value)]))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return fields.commas(_list(value))
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if isinstance(value, list):
+        return tuple(_text(item) for item in value)
+    return _said(lambda: fields.words(_text(value), where=""))
+
+
+def _pairs(check: Callable[..., tuple[str, str]]) -> BeforeValidator:
+    def read(value: object) -> dict[str, str]:
+        if isinstance(value, dict):
+            items = [(str(name), _text(item)) for name, item in value.items()]
+        else:
+            items = [_said(lambda item=item: fields.pair(item, where="")) for item in _list(value)]  # type: ignore[misc]
+        return dict(_said(lambda: [check(name, text, where="") for name, text in items]))
+
+    return BeforeValidator(read)
+
+
+def _bill(value: object) -> str:
+    if isinstance(value, bool):
+        return fields.SBOM_FORMATS[0] if value else ""
+    return _said(lambda: fields.sbom(_text(value), where=""))
+
+
+def _schema(schema: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema(schema)
+
+
+_MAP: dict[str, Any] = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": _SCALAR},
+        {"type": "array", "items": {"type": "string", "pattern": "^[^=]+="}},
+    ]
+}
+_COMMAND: dict[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _SCALAR}]}
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), _schema(_TEXTS)]
+Command = Annotated[tuple[str, ...] | None, BeforeValidator(_words), _schema(_COMMAND)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        validate_default=False,
+    )
+
+
+class MirrorSpec(_Model):
+    """A mirror to take packages from in place of those that the machine's apt uses."""
+
+    uri: Annotated[str, BeforeValidator(_text), _schema(_TEXT)] = Field(description="The mirror's address.")
+    suites: Names = Field(
+        default=(), description="Suites that it is asked for; the source's own when not said."
+    )
+    components: Names = Field(default=(), description="Components that it is asked for; all when not said.")
+    signed_by: Annotated[str, BeforeValidator(_text), _schema(_TEXT)] = Field(
+        default="",
+        description="The keyring for its indexes, relative to the spec; the machine's when not said.",
+    )
+
+    def mirror(self, folder: Path) -> Mirror:
+        """The mirror, its keyring found from the spec's folder."""
+        keyring = str(folder / self.signed_by) if self.signed_by else ""
+        return Mirror(uri=self.uri, suites=self.suites, components=self.components, signed_by=keyring)
+
+
+class ImageSpec(_Model):
+    """An image, or what all images have in common. Keys are the options of `ramekin build`."""
+
+    packages: Annotated[tuple[str, ...], _each(fields.package), _schema(_TEXTS)] = Field(
+        default=(),
+        description="Packages: NAME, NAME=VERSION or NAME/SUITE. The first names the program that is run.",
+    )
+    source: Annotated[str | None, _one(fields.source), _schema(_TEXT)] = Field(
+        default=None,
+        description="Where packages come from, as in debian:bookworm; the machine's own suite when not said.",
+    )
+    mirrors: tuple[MirrorSpec, ...] = Field(
+        default=(), description="Mirrors in place of those in the machine's apt configuration."
+    )
+    arch: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: _said(lambda: request.architectures(_list(value)))),
+        _schema(_TEXTS),
+    ] = Field(
+        default=(), description="Architectures, as in [amd64, arm64]; this machine's own when not said."
+    )
+    compress: Annotated[str | None, _one(fields.compression), _schema(_TEXT)] = Field(
+        default=None,
+        description="Compression of layers: gzip (the default), zstd or none, with :LEVEL if wanted.",
+    )
+    keep: Names = Field(
+        default=(), description="Slices to keep that are left out by default, as in [docs, man]."
+    )
+    drop: Names = Field(default=(), description="Slices to leave out that are kept by default.")
+    leave_out: Names = Field(default=(), description="Essentials to leave out, as in [time-zones].")
+    entrypoint: Command = Field(
+        default=None,
+        description="The program and its first arguments; the recipe's or the first package's when not said.",
+    )
+    cmd: Command = Field(default=None, description="Arguments that whoever runs the image can replace.")
+    env: Annotated[dict[str, str], _pairs(fields.variable), _schema(_MAP)] = Field(
+        default={}, description="Environment variables."
+    )
+    user: Annotated[str | None, _one(fields.user), _schema(_SCALAR)] = Field(
+        default=None, description="The user that the program runs as: NAME or UID, with :GROUP if wanted."
+    )
+    workdir: Annotated[str | None, _one(fields.folder), _schema(_TEXT)] = Field(
+        default=None, description="The folder that the program starts in."
+    )
+    expose: Annotated[tuple[str, ...], _each(fields.port), _schema(_TEXTS)] = Field(
+        default=(), description="Ports that the program listens on: PORT or PORT/PROTOCOL."
+    )
+    volume: Annotated[tuple[str, ...], _each(fields.folder), _schema(_TEXTS)] = Field(
+        default=(), description="Folders whose content outlives a container."
+    )
+    label: Annotated[dict[str, str], _pairs(fields.label), _schema(_MAP)] = Field(
+        default={}, description="Labels of the image's config."
+    )
+    tag: Annotated[str | None, _one(fields.tag), _schema(_TEXT)] = Field(
+        default=None, description="The image's name and tag: NAME[:TAG]."
+    )
+    output: Annotated[str | None, BeforeValidator(_text), _schema(_TEXT)] = Field(
+        default=None,
+        description="Where the image goes, as in oci:./redis or docker://HOST/redis:7; {name} is its name.",
+    )
+    sbom: Annotated[
+        str | None,
+        BeforeValidator(_bill),
+        _schema({"anyOf": [{"enum": list(fields.SBOM_FORMATS)}, {"type": "boolean"}]}),
+    ] = Field(default=None, description="Attach a bill of materials: spdx or cyclonedx.")
+    strict: bool | None = Field(default=None, description="Take warnings about maintainer scripts as errors.")
+    recommends: bool | None = Field(default=None, description="Take recommended packages too.")
+    layers: int | None = Field(
+        default=None, ge=2, le=127, description="The most layers that the image may have."
+    )
+
+    def choices(self, folder: Path) -> Choices:
+        """What this part of a spec in `folder` says."""
+        return Choices(
+            packages=self.packages,
+            source=self.source,
+            mirrors=tuple(mirror.mirror(folder) for mirror in self.mirrors),
+            architectures=self.arch,
+            compression=self.compress,
+            keep=self.keep,
+            drop=self.drop,
+            leave_out=self.leave_out,
+            entrypoint=self.entrypoint,
+            cmd=self.cmd,
+            env=tuple(sorted(self.env.items())),
+            user=self.user,
+            workdir=self.workdir,
+            expose=self.expose,
+            volumes=self.volume,
+            labels=tuple(sorted(self.label.items())),
+            tag=self.tag,
+            target=self.output,
+            sbom=self.sbom,
+            strict=self.strict,
+            recommends=self.recommends,
+            layers=self.layers,
+        )
+
+
+ImageName = Annotated[str, _one(fields.image_name)]
+
+
+class SpecFile(_Model):
+    """Container images, composed from packages by Ramekin."""
+
+    defaults: ImageSpec = Field(default=ImageSpec(), description="What all images have in common.")
+    images: dict[ImageName, ImageSpec] = Field(description="The images by name.", min_length=1)
+    jobs: int | None = Field(default=None, ge=1, le=1024, description="How many things to do at once.")
+    store: Annotated[str | None, BeforeValidator(_text), _schema(_TEXT)] = Field(
+        default=None, description="The folder or URL of the store."
+    )
+    lock: Annotated[str | None, BeforeValidator(_text), _schema(_TEXT)] = Field(
+        default=None,
+        description="The lock file, relative to the spec; ramekin.lock.json beside it when not said.",
+    )
+    plain_http: bool | None = Field(default=None, description="Talk to registries without encryption.")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A spec file that was read and checked. `lock` is the path of its lock file, there or not."""
+
+    path: Path
+    lock: Path
+    images: dict[str, Choices]
+    defaults: Choices
+    jobs: int | None = None
+    store: str | None = None
+    plain_http: bool | None = None
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def requests(
+        self,
+        names: Iterable[str] = (),
+        overrides: Choices = Choices(),  # noqa: B008
+    ) -> tuple[ImageRequest, ...]:
+        """The requests for the images `names`, or for all; `overrides` has the most say.
+
+        `UsageError` gives near names for one that the spec has not.
+        """
+        chosen = list(dict.fromkeys(names)) or list(self.images)
+        for name in chosen:
+            if name not in self.images:
+                raise UsageError(
+                    f"{self.path} has no image {name!r}", hint=fields.near(name, self.images, "it has ")
+                )
+        return tuple(self._request(name, overrides) for name in chosen)
+
+    def _request(self, name: str, overrides: Choices) -> ImageRequest:
+        where = f"{self.path}:{self.lines.get(name, 1)}: images.{name}"
+        return request.fold(name, (overrides, self.images[name], self.defaults), where=where)
+
+
+def read(path: Path) -> Spec:
+    """Read a spec file; `UsageError` names file, line and key of everything that is wrong."""
+    return of(yaml_source.read(path))
+
+
+def of(document: Document) -> Spec:
+    """The spec that a YAML document holds."""
+    try:
+        checked = SpecFile.model_validate({} if document.data is None else document.data)
+    except PydanticError as error:
+        raise _explain(error, document) from None
+    folder = document.path.parent
+    return Spec(
+        path=document.path,
+        lock=folder / (checked.lock or "ramekin.lock.json"),
+        images={name: image.choices(folder) for name, image in checked.images.items()},
+        defaults=checked.defaults.choices(folder),
+        jobs=checked.jobs,
+        store=checked.store,
+        plain_http=checked.plain_http,
+        lines={name: document.lines.get(("images", name), 1) for name in checked.images},
+    )
+
+
+SHOWN = 10
+"""How many errors are shown of a file that has more."""
+
+
+def _explain(error: PydanticError, document: Document) -> UsageError:
+    found = sorted(
+        (document.lines.get(_place(item["loc"]), 0), *_say(dict(item), document)) for item in error.errors()
+    )
+    texts = list(dict.fromkeys(text for _, text, _ in found))
+    hints = [hint for _, _, hint in found if hint]
+    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return UsageError("\n".join(texts[:SHOWN] + more), hint=hints[0] if hints and len(texts) == 1 else None)
+
+
+def _place(loc: Sequence[str | int]) -> Place:
+    return tuple(part for part in loc if part != "[key]")
+
+
+def _say(item: dict[str, Any], document: Document) -> tuple[str, str]:
+    place = _place(item["loc"])
+    where = document.where(place)
+    match item["type"]:
+        case "extra_forbidden":
+            known = _keys(place[:-1])
+            around = f"of {yaml_source.spell(place[:-1])}" if place[:-1] else "of a spec"
+            near = fields.near(str(place[-1]), known)
+            text = f"{where} is not a key {around}" + (f"; {near}" if near else "")
+            return text, "" if near else f"its keys are {', '.join(known)}"
+        case "value_error":
+            text, _, hint = str(item["ctx"]["error"]).removeprefix(": ").partition(_WITH_HINT)
+            return f"{where}: {text.removeprefix(': ')}", hint
+        case "missing":
+            hint = "a spec has `images: {NAME: {packages: [NAME]}}`" if place == ("images",) else ""
+            return f"{where} is missing", hint
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f"{where} is a whole number, not {item['input']!r}", ""
+        case "bool_parsing" | "bool_type":
+            return f"{where} is true or false, not {item['input']!r}", ""
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{where} is a mapping of keys to values", ""
+        case "tuple_type":
+            return f"{where} is a list", ""
+        case "too_short":
+            return f"{where} is empty", ""
+        case _:
+            message = str(item["msg"])
+            return f"{where}: {message[:1].lower()}{message[1:]}, not {item['input']!r}", ""
+
+
+def _keys(place: Place) -> list[str]:
+    model: type[BaseModel] = SpecFile
+    if place:
+        model = MirrorSpec if "mirrors" in place else ImageSpec
+    return [info.alias or name for name, info in model.model_fields.items()]
