@@ -19,7 +19,7 @@ def shared_store() -> Store:
     """The store under .cache/ that keeps packages of the machine's archive between runs."""
     from ramekin.store.store import Store
 
-    return Store.open(REPOSITORY / ".cache" / "store")
+    return Store.at(REPOSITORY / ".cache" / "store")
 
 
 @pytest.fixture(scope="session")
