@@ -1,0 +1,151 @@
+"""The configuration of an image: how it starts and what it says of itself (config.md, annotations.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from ramekin.build.layers import MadeLayer
+from ramekin.build.request import PLATFORMS, ImageRequest, bare_name
+from ramekin.closure.model import Hints, PackageFacts
+from ramekin.errors import UsageError
+from ramekin.image.oci import Config, History, Platform, RootFS, Runtime
+from ramekin.sources.protocol import Package
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+LAYER_PACKAGES = "io.ramekin.layer.packages"
+"""Annotation of a layer's descriptor: the packages in it, as `name=version`, separated by spaces."""
+
+
+def platform(architecture: str) -> Platform:
+    """The platform of a Debian architecture."""
+    name, variant = PLATFORMS[architecture]
+    return Platform(name, "linux", variant=variant)
+
+
+def rfc3339(seconds: int) -> str:
+    """A time in UTC, as the specification writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def program(requested: str, facts: Sequence[PackageFacts]) -> str | None:
+    """The absolute path of the program named like the package `requested`, its own before others'."""
+    own = [known for known in facts if known.name == requested]
+    names = [f"{folder}/{requested}" for folder in ("usr/bin", "usr/sbin", "usr/games", "bin", "sbin")]
+    for known in [*own, *(other for other in facts if other.name != requested)]:
+        claimed = {path for path, _ in known.claimed()}
+        for name in names:
+            if name in claimed:
+                return "/" + name
+    return None
+
+
+def user_number(user: str, passwd: str | None) -> str:
+    """`user` (`NAME`, `UID`, either with `:GROUP`) with a name replaced by `UID:GID` of `passwd`.
+
+    Orchestrators can check only numbers to be other than root. `UsageError` when no such name is known.
+    """
+    name, colon, group = user.partition(":")
+    if name.isdecimal() or passwd is None:
+        return user
+    accounts = {fields[0]: (fields[2], fields[3]) for fields in map(_fields, passwd.splitlines())}
+    if name not in accounts:
+        near = get_close_matches(name, accounts, 3)
+        raise UsageError(
+            f"the image has no user {name!r}",
+            hint=f"did you mean {', '.join(near)}?" if near else "use a number, or nonroot (65532)",
+        )
+    uid, gid = accounts[name]
+    return f"{uid}:{group}" if colon else f"{uid}:{gid}"
+
+
+def _fields(line: str) -> list[str]:
+    return [*line.split(":"), "", "", "", ""]
+
+
+def runtime(
+    request: ImageRequest, hints: Hints, facts: Sequence[PackageFacts], *, passwd: str | None
+) -> Runtime:
+    """How a container is started: what the request says, else a recipe, else the first package's program."""
+    entrypoint, cmd = request.entrypoint, request.cmd
+    if entrypoint is None:
+        if hints.entrypoint or hints.cmd:
+            entrypoint = hints.entrypoint
+            cmd = hints.cmd if cmd is None else cmd
+        else:
+            found = program(bare_name(request.packages[0]), facts)
+            entrypoint = (found,) if found else ()
+    env = {"PATH": PATH}
+    env.update(item.partition("=")[::2] for item in hints.env)
+    env.update(request.env)
+    user = request.user or hints.user
+    return Runtime(
+        user=user_number(user, passwd) if user else "",
+        exposed_ports=_set((*hints.ports, *request.expose)),
+        env=tuple(f"{name}={value}" for name, value in env.items()),
+        entrypoint=entrypoint or None,
+        cmd=cmd or None,
+        volumes=_set((*hints.volumes, *request.volumes)),
+        working_dir=request.workdir or hints.workdir,
+        labels={},
+        stop_signal=hints.stop_signal,
+    )
+
+
+def _set(items: Sequence[str]) -> dict[str, dict[str, str]] | None:
+    return {item: {} for item in sorted(set(items))} or None
+
+
+def labels(request: ImageRequest, packages: Sequence[Package], *, created: int) -> dict[str, str]:
+    """Labels of the configuration, which are the annotations of the manifest too.
+
+    The image's version is that of the first package asked for.
+    """
+    names = {bare_name(text) for text in request.packages}
+    asked = [package for package in packages if package.name in names]
+    first = next((p for p in asked if p.name == bare_name(request.packages[0])), None)
+    said = {
+        "org.opencontainers.image.created": rfc3339(created),
+        "org.opencontainers.image.title": request.name,
+        "io.ramekin.source": request.source,
+        "io.ramekin.requested": " ".join(f"{package.name}={package.version}" for package in asked),
+        "io.ramekin.source-packages": " ".join(sorted({f"{p.origin}={p.origin_version}" for p in packages})),
+    }
+    if first is not None:
+        said["org.opencontainers.image.version"] = first.version
+        if first.description:
+            said["org.opencontainers.image.description"] = first.description
+    said.update(request.labels)
+    return dict(sorted(said.items()))
+
+
+def history(layer: MadeLayer, packages: Sequence[Package], *, created: int) -> History:
+    """The line of a layer: its packages, each with the source package that it was built from."""
+    lines = [f"{p.name} {p.version} (source: {p.origin} {p.origin_version})" for p in packages]
+    return History(created=rfc3339(created), created_by="ramekin: " + (", ".join(lines) or layer.name))
+
+
+def config(
+    architecture: str,
+    layers: Sequence[MadeLayer],
+    started: Runtime,
+    packages_of: Sequence[Sequence[Package]],
+    *,
+    created: int,
+) -> Config:
+    """The whole configuration; `packages_of` gives the packages of each layer."""
+    where = platform(architecture)
+    return Config(
+        created=rfc3339(created),
+        architecture=where.architecture,
+        variant=where.variant,
+        os=where.os,
+        config=started,
+        rootfs=RootFS("layers", tuple(layer.diff_id for layer in layers)),
+        history=tuple(
+            history(layer, packages, created=created)
+            for layer, packages in zip(layers, packages_of, strict=True)
+        ),
+    )
