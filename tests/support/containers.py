@@ -86,7 +86,8 @@ class Layout:
 
     def blob(self, descriptor: Mapping[str, Any]) -> bytes:
         algorithm, _, value = descriptor["digest"].partition(":")
-        return (self.path / "blobs" / algorithm / value).read_bytes()
+        path = self.path / "blobs" / str(algorithm) / str(value)
+        return path.read_bytes()
 
     @cached_property
     def descriptor(self) -> dict[str, Any]:
