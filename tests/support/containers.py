@@ -131,8 +131,9 @@ def ramekin(
     check: bool = True,
     timeout: float = 300,
     cwd: Path | None = None,
+    umask: int = -1,
 ) -> subprocess.CompletedProcess[str]:
-    """The command as a user starts it."""
+    """The command as a user starts it; with `check`, it must end with 0."""
     result = subprocess.run(
         [sys.executable, "-m", "ramekin", *map(str, args)],
         env={**os.environ, **env},
@@ -141,6 +142,7 @@ def ramekin(
         text=True,
         timeout=timeout,
         cwd=cwd,
+        umask=umask,
     )
     if check and result.returncode:
         raise AssertionError(f"ramekin {' '.join(map(str, args))}: {result.returncode}\n{result.stderr}")
