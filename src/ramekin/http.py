@@ -11,7 +11,7 @@ import ipaddress
 import os
 import random
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,23 @@ Body = bytes | Callable[[], Iterable[bytes]] | None
 
 
 class HttpError(NetworkError):
-    """An answer with a status of 400 or more. `body` holds its first few KiB."""
+    """An answer with a status of 400 or more.
+
+    `body` holds its first few KiB, `retry_after` the seconds that the server asks to be left alone.
+    """
 
     def __init__(
-        self, message: str, *, status: int, url: str, body: bytes = b"", hint: str | None = None
+        self,
+        message: str,
+        *,
+        status: int,
+        url: str,
+        body: bytes = b"",
+        retry_after: float = 0.0,
+        hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.retry_after = retry_after
         self.status = status
         self.url = url
         self.body = body
@@ -82,7 +93,7 @@ class Response:
             parts.append(chunk)
         return b"".join(parts)
 
-    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+    def chunks(self, size: int = CHUNK) -> Generator[bytes, None, None]:
         """The body in parts of at most `size` bytes, exactly as sent (no content decoding).
 
         `NetworkError` when it breaks off and cannot be taken up again.
@@ -322,6 +333,7 @@ class Client:
             status=response.status,
             url=response.url,
             body=body[:ERROR_BODY],
+            retry_after=_retry_after(response.headers.get("retry-after", "")),
             hint=_HINTS.get(response.status),
         )
 
@@ -486,6 +498,8 @@ def _reason(error: BaseException) -> str:
 
 def _connection_hint(error: OSError) -> str:
     text = str(error).lower()
+    if "wrong_version_number" in text or "record_layer_failure" in text:
+        return "the server does not speak TLS: if it may be trusted all the same, add --plain-http"
     if "certificate" in text:
         return "name the authority's certificate with SSL_CERT_FILE when the server's is your own"
     if "refused" in text:

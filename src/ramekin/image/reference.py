@@ -94,7 +94,7 @@ def parse(text: str) -> Reference:
     if colon and not _REF_NAME.fullmatch(tag):
         raise UsageError(
             f"{text!r}: {tag!r} is not a valid tag",
-            hint="letters and digits, with one of - . _ : @ + / between them; the path ends at the first colon",
+            hint="letters and digits with one of - . _ : @ + / between; the path ends at the first colon",
         )
     return Reference(scheme, path, tag=tag)
 

@@ -1,8 +1,9 @@
 """How a registry is told who asks: Basic, or Bearer with tokens from the service that the registry names.
 
-As Docker's clients do it (distribution, Token Authentication Specification and OAuth2 Token Authentication;
-distribution-spec leaves it open): a request without an Authorization field is answered 401 with a challenge,
-whose realm gives out tokens for scopes such as `repository:NAME:pull,push`. Tokens are kept until they expire.
+As Docker's clients do it (distribution, Token Authentication and OAuth2 Token Authentication; the OCI
+specification leaves it open): a request without an Authorization field is answered 401 with a challenge,
+whose realm gives out tokens for scopes such as `repository:NAME:pull,push`. Tokens are kept until they
+expire.
 """
 
 from __future__ import annotations
