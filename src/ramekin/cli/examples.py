@@ -1,0 +1,110 @@
+"""The last part of each command's help: examples first, then what is not obvious."""
+
+from __future__ import annotations
+
+RAMEKIN = """\
+Examples:
+
+  ramekin build redis-server        an OCI layout in ./redis-server
+  ramekin run oci:./redis-server    try it
+  ramekin build                     all images of ./ramekin.yaml
+
+`ramekin COMMAND --help` says more.
+Exit codes: 0 done, 1 a finding or failure, 2 wrong use.
+"""
+
+BUILD = """\
+Words are packages (NAME, NAME=VERSION or NAME/SUITE) of one image.
+Without a word, or with a first one that ends in .yaml, images of
+a spec are made; words that all name images of ./ramekin.yaml mean
+those. Standard output has one line an image: its place and digest.
+
+Examples:
+
+  ramekin build redis-server
+  ramekin build nginx --tag web:1 -o docker-archive:web.tar
+  ramekin build curl --source debian:trixie --arch amd64,arm64
+  ramekin build python3 --entrypoint 'python3 -m http.server'
+  ramekin build redis-server --lock redis.lock.json
+  ramekin build                        all images of ./ramekin.yaml
+  ramekin build fleet.yaml web redis   two images of fleet.yaml
+"""
+
+LOCK = """\
+Pins that answer the spec already stay as they are; `ramekin update`
+takes the newest.
+
+Examples:
+
+  ramekin lock
+  ramekin lock fleet.yaml web
+"""
+
+UPDATE = """\
+Examples:
+
+  ramekin update
+  ramekin update --check    exit with 1 when there is news
+"""
+
+COPY = """\
+Examples:
+
+  ramekin copy oci:./web docker://localhost:5000/web:1
+  ramekin copy docker://localhost:5000/web:1 docker-archive:web.tar
+  ramekin copy oci:./web rootfs:./files --arch arm64
+"""
+
+RUN = """\
+The image runs on a copy of its files that is thrown away afterwards.
+Its exit code becomes that of this command.
+
+Examples:
+
+  ramekin run oci:./redis-server
+  ramekin run oci:./redis-server -- --port 7000
+  ramekin run oci:./shell --entrypoint sh --volume .:/work
+"""
+
+SEARCH = """\
+Examples:
+
+  ramekin search key value store
+  ramekin search redis --source debian:trixie
+"""
+
+SHOW = """\
+Examples:
+
+  ramekin show redis-server
+  ramekin show redis-server --source debian:trixie --arch arm64
+"""
+
+STORE = """\
+Examples:
+
+  ramekin store du
+  ramekin store verify
+  ramekin store gc --older-than 30 --keep-size 5GB
+"""
+
+VALIDATE = """\
+Examples:
+
+  ramekin validate oci:./redis-server
+  ramekin validate docker://localhost:5000/web:1
+"""
+
+SCHEMA = """\
+Examples:
+
+  ramekin schema > ramekin.schema.json
+"""
+
+COMPLETION = """\
+Examples:
+
+  ramekin completion bash > ~/.local/share/bash-completion/completions/ramekin
+  ramekin completion zsh > ~/.zfunc/_ramekin
+  ramekin completion fish > ~/.config/fish/completions/ramekin.fish
+"""

@@ -1,0 +1,124 @@
+"""The entrance of the command line: the commands, and what becomes of errors.
+
+Command modules are imported when their command is run; this one imports nothing that `--version` does not
+need. Exit codes are 0 for done, 1 for the finding or failure that a command looks for, 2 for wrong use, 130
+for an interruption.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from ramekin import __version__
+from ramekin.cli import examples, terminal
+from ramekin.errors import RamekinError, UsageError
+
+_BUILDING = Group("Building", sort_key=1)
+_IMAGES = Group("Images", sort_key=2)
+_PACKAGES = Group("Packages", sort_key=3)
+_HOUSEHOLD = Group("Household", sort_key=4)
+
+app = App(
+    name="ramekin",
+    help="Small container images that share, composed from packages.",
+    help_epilogue=examples.RAMEKIN,
+    help_format="plaintext",
+    version=__version__,
+    default_parameter=Parameter(negative=(), show_default=False),
+    suppress_keyboard_interrupt=False,
+)
+
+
+def _command(path: str, group: Group, text: str, epilogue: str) -> None:
+    name = path.rpartition(":")[2]
+    app.command(f"ramekin.cli.{path}", name=name, group=group, help=text, help_epilogue=epilogue)
+
+
+_command("build:build", _BUILDING, "Make images from packages or a spec.", examples.BUILD)
+_command("lock:lock", _BUILDING, "Pin the packages of a spec's images.", examples.LOCK)
+_command("lock:update", _BUILDING, "Bring a lock up to date, and say what changes.", examples.UPDATE)
+_command("schema:schema", _BUILDING, "Print the JSON Schema of spec files.", examples.SCHEMA)
+_command("copy:copy", _IMAGES, "Copy an image between any two transports.", examples.COPY)
+_command("run:run", _IMAGES, "Try an image in a sandbox.", examples.RUN)
+_command("validate:validate", _IMAGES, "Check an image against the OCI specifications.", examples.VALIDATE)
+_command("packages:search", _PACKAGES, "Find packages by words.", examples.SEARCH)
+_command("packages:show", _PACKAGES, "Say what is known of a package.", examples.SHOW)
+app.command("ramekin.cli.store:app", name="store", group=_HOUSEHOLD, help="Look after the store.")
+_command("completion:completion", _HOUSEHOLD, "Print a shell's completion script.", examples.COMPLETION)
+
+
+def main() -> None:
+    """Run the command that the process was started with, and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and give its exit code; errors are shown, never raised."""
+    json = "--json" in _options(arguments)
+    try:
+        result = _call(arguments)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except RamekinError as error:
+        return terminal.fail(error, json=json)
+    except KeyboardInterrupt:
+        terminal.say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # whoever read the output has gone; Python would complain once more while it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if os.environ.get("RAMEKIN_DEBUG"):
+            raise
+        bug = RamekinError(
+            f"this is a bug in Ramekin: {type(error).__name__}: {error}",
+            hint="set RAMEKIN_DEBUG=1 to see where, and report it",
+        )
+        return terminal.fail(bug, json=json)
+
+
+def _call(arguments: Sequence[str]) -> object:
+    try:
+        return app(
+            _imply(arguments),
+            print_error=False,
+            exit_on_error=False,
+            verbose=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        raise _explain(error) from None
+
+
+def _options(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments before `--`."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _imply(arguments: Sequence[str]) -> list[str]:
+    """Give `--sbom` that stands alone its format: the one option whose value may be left out."""
+    from ramekin.build.fields import SBOM_FORMATS
+
+    end = len(_options(arguments))
+    implied = list(arguments)
+    for place, word in enumerate(arguments[:end]):
+        following = arguments[place + 1] if place + 1 < end else ""
+        if word == "--sbom" and following not in SBOM_FORMATS:
+            implied[place] = f"--sbom={SBOM_FORMATS[0]}"
+    return implied
+
+
+def _explain(error: CycloptsError) -> UsageError:
+    """A parser's complaint in the form of all others: one line, and a hint."""
+    text = " ".join(str(error).split())
+    message, _, rest = text.partition(" Did you mean ")
+    suggestion, question, _ = rest.partition("?")
+    message = message[:1].lower() + message[1:]
+    chain = " ".join(["ramekin", *(error.command_chain or ())])
+    hint = f"did you mean {suggestion.strip(chr(34))}?" if question else f"`{chain} --help` shows its use"
+    return UsageError(message.rstrip("."), hint=hint)

@@ -1,0 +1,250 @@
+"""Options that several commands have, and those of `build` as `Choices`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from cyclopts import Group, Parameter
+
+from ramekin.build import fields, request
+from ramekin.build.request import Choices
+
+if TYPE_CHECKING:
+    from ramekin.store.store import Store
+
+_WORK = Group("How to work", sort_key=9)
+_RESULT = Group("Where it goes", sort_key=1)
+_INSIDE = Group("What is inside", sort_key=2)
+_START = Group("How it starts", sort_key=3)
+
+StoreOption = Annotated[
+    str | None,
+    Parameter(
+        name="--store",
+        group=_WORK,
+        help="The folder or URL of the store. Default: RAMEKIN_HOME, else in the cache folder.",
+    ),
+]
+JsonOption = Annotated[
+    bool, Parameter(name="--json", group=_WORK, help="Write the result as JSON to standard output.")
+]
+JobsOption = Annotated[
+    int | None,
+    Parameter(
+        name=["--jobs", "-j"], group=_WORK, help="How many things to do at once. Default: one a processor."
+    ),
+]
+PlainHttpOption = Annotated[
+    bool | None,
+    Parameter(
+        name="--plain-http",
+        group=_WORK,
+        help="Talk to registries without encryption, loopback or not.",
+        negative=(),
+    ),
+]
+RefreshOption = Annotated[
+    bool,
+    Parameter(name="--refresh", group=_WORK, help="Ask the mirrors for news even if that was done just now."),
+]
+SourceOption = Annotated[
+    str | None,
+    Parameter(
+        name=["--source", "-s"],
+        group=_INSIDE,
+        help="Where packages come from, as in debian:bookworm. Default: the machine's own suite.",
+    ),
+]
+ArchOption = Annotated[
+    list[str],
+    Parameter(
+        name=["--arch", "-a"],
+        group=_INSIDE,
+        help="Architectures, as in amd64,arm64. Default: this machine's own.",
+    ),
+]
+
+Value = TypeVar("Value")
+Read = TypeVar("Read")
+
+
+def _option(
+    name: str | list[str],
+    group: Group,
+    text: str,
+    *,
+    metavar: str | None = None,
+    negative: str | tuple[()] = (),
+) -> Parameter:
+    return Parameter(
+        name=name,
+        group=group,
+        help=text,
+        metavar=(metavar or "").replace("[", r"\[") or None,
+        negative=negative,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """The options of `ramekin build` that say what an image shall be; each has its key in a spec."""
+
+    output: Annotated[
+        str | None,
+        _option(
+            ["--output", "-o"],
+            _RESULT,
+            "Where the image goes: oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://HOST/REPO[:TAG], "
+            "dir:DIR or rootfs:DIR; {name} stands for the image's name. Default: oci:./NAME.",
+            metavar="TARGET",
+        ),
+    ] = None
+    tag: Annotated[
+        str | None, _option(["--tag", "-t"], _RESULT, "The image's name and tag.", metavar="NAME[:TAG]")
+    ] = None
+    source: SourceOption = None
+    arch: ArchOption = ()  # type: ignore[assignment]
+    keep: Annotated[
+        list[str],
+        _option(
+            "--keep", _INSIDE, "A slice to keep that is left out by default, as in docs.", metavar="SLICE"
+        ),
+    ] = ()  # type: ignore[assignment]
+    drop: Annotated[
+        list[str],
+        _option("--drop", _INSIDE, "A slice to leave out that is kept by default.", metavar="SLICE"),
+    ] = ()  # type: ignore[assignment]
+    leave_out: Annotated[
+        list[str],
+        _option("--leave-out", _INSIDE, "An essential to leave out, as in time-zones.", metavar="NAME"),
+    ] = ()  # type: ignore[assignment]
+    recommends: Annotated[
+        bool | None,
+        _option("--recommends", _INSIDE, "Take recommended packages too.", negative="--no-recommends"),
+    ] = None
+    strict: Annotated[
+        bool | None,
+        _option(
+            "--strict",
+            _INSIDE,
+            "Fail where a maintainer script does something that no recipe covers.",
+            negative="--no-strict",
+        ),
+    ] = None
+    entrypoint: Annotated[
+        str | None,
+        _option(
+            "--entrypoint",
+            _START,
+            "The program and its first arguments, split as a shell would; '' for none. "
+            "Default: the recipe's, else the program named like the first package.",
+            metavar="COMMAND",
+        ),
+    ] = None
+    cmd: Annotated[
+        str | None,
+        _option("--cmd", _START, "Arguments that whoever runs the image can replace.", metavar="ARGUMENTS"),
+    ] = None
+    env: Annotated[
+        list[str], _option(["--env", "-e"], _START, "An environment variable.", metavar="NAME=VALUE")
+    ] = ()  # type: ignore[assignment]
+    user: Annotated[
+        str | None,
+        _option(["--user", "-u"], _START, "The user that the program runs as.", metavar="NAME|UID[:GROUP]"),
+    ] = None
+    workdir: Annotated[
+        str | None,
+        _option(["--workdir", "-w"], _START, "The folder that the program starts in.", metavar="DIR"),
+    ] = None
+    expose: Annotated[
+        list[str],
+        _option("--expose", _START, "A port that the program listens on.", metavar="PORT[/PROTOCOL]"),
+    ] = ()  # type: ignore[assignment]
+    volume: Annotated[
+        list[str],
+        _option("--volume", _START, "A folder whose content outlives a container.", metavar="DIR"),
+    ] = ()  # type: ignore[assignment]
+    label: Annotated[
+        list[str], _option(["--label", "-l"], _START, "A label of the image.", metavar="NAME=VALUE")
+    ] = ()  # type: ignore[assignment]
+    compress: Annotated[
+        str | None,
+        _option(
+            "--compress",
+            _RESULT,
+            "Compression of layers. Default: gzip.",
+            metavar="gzip|zstd|none[:LEVEL]",
+        ),
+    ] = None
+    layers: Annotated[
+        int | None,
+        _option(
+            "--layers",
+            _RESULT,
+            f"The most layers that the image may have. Default: {request.LAYERS}.",
+            metavar="N",
+        ),
+    ] = None
+    sbom: Annotated[
+        str | None,
+        _option(
+            "--sbom",
+            _RESULT,
+            f"Attach a bill of materials. Without a format: {fields.SBOM_FORMATS[0]}.",
+            metavar=f"[{'|'.join(fields.SBOM_FORMATS)}]",
+        ),
+    ] = None
+
+    def choices(self) -> Choices:
+        """What these options say; `UsageError` names the option at fault."""
+        return Choices(
+            source=_if(self.source, lambda text: fields.source(text, where="--source")),
+            architectures=request.architectures(self.arch),
+            compression=_if(self.compress, lambda text: fields.compression(text, where="--compress")),
+            keep=fields.commas(self.keep),
+            drop=fields.commas(self.drop),
+            leave_out=fields.commas(self.leave_out),
+            entrypoint=_if(self.entrypoint, lambda text: fields.words(text, where="--entrypoint")),
+            cmd=_if(self.cmd, lambda text: fields.words(text, where="--cmd")),
+            env=_pairs(self.env, fields.variable, "--env"),
+            user=_if(self.user, lambda text: fields.user(text, where="--user")),
+            workdir=_if(self.workdir, lambda text: fields.folder(text, where="--workdir")),
+            expose=tuple(fields.port(text, where="--expose") for text in self.expose),
+            volumes=tuple(fields.folder(text, where="--volume") for text in self.volume),
+            labels=_pairs(self.label, fields.label, "--label"),
+            tag=_if(self.tag, lambda text: fields.tag(text, where="--tag")),
+            target=self.output,
+            sbom=_if(self.sbom, lambda text: fields.sbom(text, where="--sbom")),
+            strict=self.strict,
+            recommends=self.recommends,
+            layers=_if(self.layers, lambda number: fields.layers(number, where="--layers")),
+        )
+
+
+def _if(value: Value | None, read: Callable[[Value], Read]) -> Read | None:
+    return None if value is None else read(value)
+
+
+def _pairs(
+    texts: Iterable[str], check: Callable[..., tuple[str, str]], where: str
+) -> tuple[tuple[str, str], ...]:
+    found = dict(check(*fields.pair(text, where=where), where=where) for text in texts)
+    return tuple(sorted(found.items()))
+
+
+def jobs(*said: int | None) -> int:
+    """The first number of jobs that was said, else one a processor that this process may use."""
+    for number in said:
+        if number is not None:
+            return fields.jobs(number, where="--jobs")
+    return len(os.sched_getaffinity(0))
+
+
+def open_store(*said: str | None) -> Store:
+    """The store at the first place that was said, else the usual one."""
+    from ramekin.store.store import Store
+
+    return Store.at(next((place for place in said if place), None))
