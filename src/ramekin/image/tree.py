@@ -2,14 +2,13 @@
 
 A tree holds no bytes of big files: an entry refers to its content, and the content is opened only by
 the one who writes it out. Paths are relative to the root, without a leading or trailing `/`, with no
-empty, `.` or `..` component; bytes that are not UTF-8 are carried as surrogate escapes, as `os.fsdecode`
-does it. The root folder itself is the path "" and need not be present.
+empty, `.` or `..` component; bytes that are not UTF-8 are carried as surrogate escapes, whatever the locale
+is (`to_bytes`, `to_text`). The root folder itself is the path "" and need not be present.
 """
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -153,9 +152,19 @@ def clean_path(name: str, *, where: str) -> str:
     return "/".join(parts)
 
 
+def to_bytes(path: str) -> bytes:
+    """The bytes of a path or of a link's text, for archives and system calls."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def to_text(path: bytes) -> str:
+    """A path or a link's text from its bytes."""
+    return path.decode("utf-8", "surrogateescape")
+
+
 def sort_key(path: str) -> bytes:
     """Canonical order: by the bytes of the path, so that a folder stands before what it holds."""
-    return os.fsencode(path)
+    return path.encode("utf-8", "surrogateescape")
 
 
 class Tree(Mapping[str, Entry]):

@@ -1,8 +1,9 @@
 """A store in a local folder, on plain POSIX files.
 
-Names are plain strings here: a warm build looks up hundreds, and `Path` objects cost more than the system calls.
+Names are plain strings here: a warm build looks up hundreds of them, and `Path` objects would cost more
+than the system calls.
 """
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
