@@ -90,7 +90,7 @@ def _deliver(
     store: str | None,
     http: bool | None,
 ) -> Delivered:
-    from ramekin.build import compose
+    from ramekin.build import compose, configure
     from ramekin.image import transports
 
     workers = options.jobs(jobs, chosen.jobs)
@@ -108,6 +108,7 @@ def _deliver(
         jobs=workers,
         plain_http=bool(http if http is not None else chosen.plain_http),
         progress=progress,
+        platform=configure.platform(request.architectures[0]) if len(request.architectures) == 1 else None,
     )
     return Delivered(request, place, written.digest, made)
 

@@ -14,6 +14,7 @@ from ramekin.cli.options import JobsOption, JsonOption, PlainHttpOption
 def copy(
     source: Annotated[str, Parameter(help="The image, as in oci:./web or docker://HOST/REPO:TAG.")],
     target: Annotated[str, Parameter(help="Where it goes, as in docker-archive:web.tar.")],
+    /,
     *,
     arch: Annotated[
         str | None,
@@ -28,15 +29,14 @@ def copy(
     from ramekin.image import reference, transports
 
     place, destination = reference.parse(source), reference.parse(target)
-    plain = bool(plain_http)
-    with (
-        terminal.progress() as progress,
-        transports.read(place, plain_http=plain, progress=progress) as image,
-    ):
-        if arch is not None:
-            image = image.choose(configure.platform(request.architecture(arch)))
-        written = transports.write(
-            image, destination, jobs=options.jobs(jobs), plain_http=plain, progress=progress
+    with terminal.progress() as progress:
+        written = transports.copy(
+            place,
+            destination,
+            jobs=options.jobs(jobs),
+            plain_http=bool(plain_http),
+            progress=progress,
+            platform=configure.platform(request.architecture(arch)) if arch is not None else None,
         )
     if json:
         terminal.write_json({"target": str(destination), "digest": written.digest, "size": written.size})

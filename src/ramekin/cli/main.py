@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 
 from ramekin import __version__
 from ramekin.cli import examples, terminal
@@ -119,6 +119,8 @@ def _explain(error: CycloptsError) -> UsageError:
     message, _, rest = text.partition(" Did you mean ")
     suggestion, question, _ = rest.partition("?")
     message = message[:1].lower() + message[1:]
+    if isinstance(error, MissingArgumentError) and error.argument and error.argument.name.isupper():
+        message = f"{error.argument.name} is missing"
     chain = " ".join(["ramekin", *(error.command_chain or ())])
     hint = f"did you mean {suggestion.strip(chr(34))}?" if question else f"`{chain} --help` shows its use"
     return UsageError(message.rstrip("."), hint=hint)

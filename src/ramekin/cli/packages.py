@@ -66,6 +66,7 @@ def search(
 
 def show(
     package: Annotated[str, Parameter(help="The package's name.")],
+    /,
     *,
     source: SourceOption = None,
     arch: OneArchOption = None,

@@ -12,6 +12,7 @@ from ramekin.cli.options import JsonOption, PlainHttpOption
 
 def validate(
     image: Annotated[str, Parameter(help="The image, as in oci:./web or docker://HOST/REPO:TAG.")],
+    /,
     *,
     plain_http: PlainHttpOption = None,
     json: JsonOption = False,
