@@ -197,7 +197,7 @@ class Repository:
             data = response.read(DOCUMENT_LIMIT)
             content_type = response.headers.get("content-type", "").partition(";")[0].strip()
             claimed = response.headers.get("docker-content-digest", "")
-        descriptor = oci.describe(data, _media_type(data, content_type, where=f"{self.shown}:{reference}"))
+        descriptor = oci.describe(data, media_type_of(data, content_type, where=f"{self.shown}:{reference}"))
         for expected in (reference if ":" in reference else "", claimed):
             if expected.startswith("sha256:") and expected != descriptor.digest:
                 raise DigestMismatchError(
@@ -385,7 +385,7 @@ class _Kind(msgspec.Struct, frozen=True, rename="camel"):
     config: Any = None
 
 
-def _media_type(data: bytes, content_type: str, *, where: str) -> str:
+def media_type_of(data: bytes, content_type: str, *, where: str) -> str:
     """The media type of a manifest: the one in it, else the header's, else by its fields."""
     try:
         kind = msgspec.json.decode(data, type=_Kind)

@@ -161,10 +161,10 @@ class Upload:
         return error.status in RETRIED or error.status in (400, 404, 416)
 
     def _wait(self, failures: int, error: NetworkError) -> float:
-        asked = error.retry_after if isinstance(error, HttpError) else 0.0
+        asked: float = error.retry_after if isinstance(error, HttpError) else 0.0
         if asked > MAX_WAIT:
             raise error
-        return max(asked, self._backoff * 2 ** (failures - 1) * random.uniform(0.75, 1.25))
+        return max(asked, self._backoff * 2.0 ** (failures - 1) * random.uniform(0.75, 1.25))
 
     def _state(self, location: str, error: NetworkError) -> tuple[str, int]:
         """Where to go on, and from which byte; an empty location for a new session."""
