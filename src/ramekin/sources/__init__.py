@@ -19,6 +19,12 @@ def open_source(name: str, store: Store, *, mirrors: Sequence[Mirror] = ()) -> S
     kind = name.partition(":")[0]
     if kind != "debian":
         raise UsageError(f"there is no kind of source called {kind!r}", hint="write debian or debian:SUITE")
-    from ramekin.sources.debian.source import DebianSettings, open_source
+    from ramekin.sources.debian.source import DebianSettings, MirrorEntry, open_source
 
-    return open_source(name, store, DebianSettings())
+    entries = tuple(
+        MirrorEntry(
+            uri=mirror.uri, suites=mirror.suites, components=mirror.components, signed_by=mirror.signed_by
+        )
+        for mirror in mirrors
+    )
+    return open_source(name, store, DebianSettings(mirrors=entries))
