@@ -62,8 +62,8 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, patien
     raise AssertionError(f"nothing listens on port {port} after {patience} s:\n{_text(log)}")
 
 
-def stop(process: subprocess.Popen[bytes], *, patience: float = 10) -> None:
-    """End a process that the test started, by its own pid."""
+def stop(process: subprocess.Popen[bytes], *, patience: float = 5) -> None:
+    """End a process that the test started, by its own pid: with SIGTERM, then with SIGKILL."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
@@ -356,7 +356,7 @@ def podman_command(run: Invocation, folder: Path, image: str) -> list[str]:
 
 @contextmanager
 def _start_line(run: Invocation, folder: Path, runtime: str, root: Path | None) -> Iterator[list[str]]:
-    """The command that starts the container; what it needed is removed at the end."""
+    """The command that starts the container; at the end the container and what it needed are removed."""
     need("podman" if runtime == "podman" else "setpriv", runtime)
     if runtime != "bwrap" and os.getuid() != 0:
         pytest.skip(f"{runtime} is tried as root only")
@@ -374,7 +374,11 @@ def _start_line(run: Invocation, folder: Path, runtime: str, root: Path | None) 
         else:
             bundle(run, root, root.parent)
             name = f"{root.parent.name}-{time.monotonic_ns()}"
-            yield ["runc", "--root", str(folder / "runc"), "run", "--bundle", str(root.parent), name]
+            runc = ["runc", "--root", str(folder / "runc")]
+            try:
+                yield [*runc, "run", "--bundle", str(root.parent), name]
+            finally:
+                subprocess.run([*runc, "delete", "--force", name], capture_output=True, timeout=60)
 
 
 @contextmanager
@@ -433,5 +437,5 @@ def run(
 
 def forget(folder: Path) -> None:
     """Undo podman's mounts below `folder`, so that the folder can be removed."""
-    subprocess.run([*podman(folder), "rm", "--all", "--force"], capture_output=True, timeout=60)
+    subprocess.run([*podman(folder), "rm", "--all", "--force", "--time=0"], capture_output=True, timeout=60)
     subprocess.run([*podman(folder), "umount", "--all"], capture_output=True, timeout=60)
