@@ -24,7 +24,7 @@ def decompressed(stream: BinaryIO, suffix: str, *, where: str) -> BinaryIO:
     """
     match suffix:
         case "":
-            return stream
+            return io.BufferedReader(_Plain(stream), _CHUNK)
         case ".xz" | ".lzma":
             import lzma
 
@@ -43,6 +43,21 @@ def decompressed(stream: BinaryIO, suffix: str, *, where: str) -> BinaryIO:
 
 def _buffered(stream: BinaryIO, make: Callable[[], Any], where: str) -> BinaryIO:
     return io.BufferedReader(_Decompressed(stream, make, where), 1 << 18)
+
+
+class _Plain(io.RawIOBase):
+    """The stream itself, but for being closed."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Gzip:
