@@ -43,7 +43,7 @@ def packages() -> list[Deb]:
             "usr/share/gratin/Grat\u00edn-\u0130": "caf\u00e9\n".encode(),
             f"usr/share/gratin/{'deep/' * 40}dish": b"far down\n",
             "usr/share/gratin/empty": directory("", mode=0o2775, mtime=mtime),
-            "usr/share/gratin/link": symlink("", "../" * 30 + "etc/gratin.conf", mtime=mtime),
+            "usr/share/gratin/link": symlink("", "../../../etc/gratin.conf", mtime=mtime),
             "usr/share/man/man1/gratin.1.gz": prose(200, 2),
             "usr/share/locale/fr/LC_MESSAGES/gratin.mo": prose(200, 3),
             "usr/share/doc/gratin/copyright": b"Copyright: none\n",
