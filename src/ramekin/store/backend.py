@@ -45,7 +45,10 @@ class Staging(Protocol):
 
 
 class Backend(Protocol):
-    """Names and bytes. All methods may be called from any thread and raise `StoreError`."""
+    """Names and bytes. All methods may be called from any thread and raise `StoreError`.
+
+    With `use`, a look counts as a use.
+    """
 
     @property
     def location(self) -> str: ...
@@ -57,11 +60,11 @@ class Backend(Protocol):
     def size(self, name: str) -> int | None:
         """Bytes of `name`, or None when it is not there. Counts as a use."""
 
-    def open(self, name: str) -> tuple[BinaryIO, int] | None:
-        """A stream of `name` and its size. Counts as a use."""
+    def open(self, name: str, *, use: bool = True) -> tuple[BinaryIO, int] | None:
+        """A stream of `name` and its size, or None when it is not there."""
 
-    def read(self, name: str) -> bytes | None:
-        """All bytes of a small thing. Counts as a use."""
+    def read(self, name: str, *, use: bool = True) -> bytes | None:
+        """All bytes of a small thing, or None when it is not there."""
 
     def write(self, name: str, data: bytes) -> None:
         """Set `name` to `data` at once; after a power failure either, neither or a torn one may stand."""

@@ -74,7 +74,7 @@ class Folder:
         _use(path, status)
         return status.st_size
 
-    def open(self, name: str) -> tuple[BinaryIO, int] | None:
+    def open(self, name: str, *, use: bool = True) -> tuple[BinaryIO, int] | None:
         path = self._base + name
         try:
             raw = io.FileIO(path, "rb")
@@ -83,11 +83,12 @@ class Folder:
         except OSError as error:
             raise failure(error, self.location, f"read {name}") from None
         status = os.fstat(raw.fileno())
-        _use(path, status)
+        if use:
+            _use(path, status)
         return raw, status.st_size
 
-    def read(self, name: str) -> bytes | None:
-        found = self.open(name)
+    def read(self, name: str, *, use: bool = True) -> bytes | None:
+        found = self.open(name, use=use)
         if found is None:
             return None
         with found[0] as stream:

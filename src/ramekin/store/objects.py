@@ -69,7 +69,7 @@ class Objects:
         except FileNotFoundError:
             return None
 
-    def open(self, name: str) -> tuple[BinaryIO, int] | None:
+    def open(self, name: str, *, use: bool = True) -> tuple[BinaryIO, int] | None:
         try:
             with self._failures(f"read {name}"):
                 found = obstore.get(self._bucket, name)
@@ -78,7 +78,7 @@ class Objects:
         except FileNotFoundError:
             return None
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, *, use: bool = True) -> bytes | None:
         try:
             with self._failures(f"read {name}"):
                 return bytes(obstore.get(self._bucket, name).bytes())
