@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from ramekin.errors import UsageError
 
@@ -29,6 +28,8 @@ _VARIABLE = re.compile(r"[^=\0]+")
 
 def near(word: str, known: Iterable[str], otherwise: str = "") -> str | None:
     """A hint that names the nearest of `known`, or all of them after `otherwise`."""
+    from difflib import get_close_matches
+
     candidates = list(known)
     found = get_close_matches(word, candidates, 1)
     if found:

@@ -6,11 +6,10 @@ that reads spec files.
 
 from __future__ import annotations
 
-import platform
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -206,7 +205,7 @@ def _slices(
 
 def host_architecture() -> str:
     """The Debian name of this machine's architecture; `UsageError` when it has none."""
-    return architecture(platform.machine() or "unknown")
+    return architecture(os.uname().machine)
 
 
 def architecture(text: str) -> str:
@@ -215,6 +214,8 @@ def architecture(text: str) -> str:
     name = _SPELLINGS.get(short, short)
     if name in PLATFORMS:
         return name
+    from difflib import get_close_matches
+
     near = get_close_matches(short, [*PLATFORMS, *_SPELLINGS], 1)
     raise UsageError(
         f"{text!r} is not an architecture that Ramekin knows",

@@ -15,12 +15,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic import ValidationError as PydanticError
 
-from ramekin.build import fields, request, yaml_source
+from ramekin.build import fields, lock, request, yaml_source
 from ramekin.build.request import Choices, ImageRequest, Mirror
 from ramekin.build.yaml_source import Document, Place
 from ramekin.errors import UsageError
-
-NAME = "ramekin.yaml"
 
 Read = TypeVar("Read")
 
@@ -34,6 +32,8 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int):
+        if "\0" in str(value):
+            raise ValueError("a text has no NUL character")
         return str(value)
     if value is None:
         raise ValueError("there is no value; write '' for an empty text")
@@ -61,10 +61,6 @@ def _one(check: Callable[..., str]) -> BeforeValidator:
     return BeforeValidator(lambda value: _said(lambda: check(_text(value), where="")))
 
 
-def _each(check: Callable[..., str]) -> BeforeValidator:
-    return BeforeValidator(lambda value: _said(lambda: [check(item, where="") for item in _list(value)]))
-
-
 def _names(value: object) -> tuple[str, ...]:
     return fields.commas(_list(value))
 
@@ -75,15 +71,15 @@ def _words(value: object) -> tuple[str, ...]:
     return _said(lambda: fields.words(_text(value), where=""))
 
 
-def _pairs(check: Callable[..., tuple[str, str]]) -> BeforeValidator:
-    def read(value: object) -> dict[str, str]:
-        if isinstance(value, dict):
-            items = [(str(name), _text(item)) for name, item in value.items()]
-        else:
-            items = [_said(lambda item=item: fields.pair(item, where="")) for item in _list(value)]  # type: ignore[misc]
-        return dict(_said(lambda: [check(name, text, where="") for name, text in items]))
+def _mapping(value: object) -> dict[Any, Any]:
+    """A mapping, or a list of `NAME=VALUE` as one."""
+    if isinstance(value, dict):
+        return value
+    return dict(_said(lambda item=item: fields.pair(item, where="")) for item in _list(value))  # type: ignore[misc]
 
-    return BeforeValidator(read)
+
+def _name(check: Callable[..., tuple[str, str]]) -> BeforeValidator:
+    return BeforeValidator(lambda value: _said(lambda: check(_text(value), "", where=""))[0])
 
 
 def _bill(value: object) -> str:
@@ -104,6 +100,7 @@ _MAP: dict[str, Any] = {
 }
 _COMMAND: dict[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _SCALAR}]}
 
+Text = Annotated[str, BeforeValidator(_text), _schema(_TEXT)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), _schema(_TEXTS)]
 Command = Annotated[tuple[str, ...] | None, BeforeValidator(_words), _schema(_COMMAND)]
 
@@ -120,12 +117,12 @@ class _Model(BaseModel):
 class MirrorSpec(_Model):
     """A mirror to take packages from in place of those that the machine's apt uses."""
 
-    uri: Annotated[str, BeforeValidator(_text), _schema(_TEXT)] = Field(description="The mirror's address.")
+    uri: Text = Field(description="The mirror's address.")
     suites: Names = Field(
         default=(), description="Suites that it is asked for; the source's own when not said."
     )
     components: Names = Field(default=(), description="Components that it is asked for; all when not said.")
-    signed_by: Annotated[str, BeforeValidator(_text), _schema(_TEXT)] = Field(
+    signed_by: Text = Field(
         default="",
         description="The keyring for its indexes, relative to the spec; the machine's when not said.",
     )
@@ -139,7 +136,9 @@ class MirrorSpec(_Model):
 class ImageSpec(_Model):
     """An image, or what all images have in common. Keys are the options of `ramekin build`."""
 
-    packages: Annotated[tuple[str, ...], _each(fields.package), _schema(_TEXTS)] = Field(
+    packages: Annotated[
+        tuple[Annotated[str, _one(fields.package)], ...], BeforeValidator(_list), _schema(_TEXTS)
+    ] = Field(
         default=(),
         description="Packages: NAME, NAME=VERSION or NAME/SUITE. The first names the program that is run.",
     )
@@ -171,24 +170,24 @@ class ImageSpec(_Model):
         description="The program and its first arguments; the recipe's or the first package's when not said.",
     )
     cmd: Command = Field(default=None, description="Arguments that whoever runs the image can replace.")
-    env: Annotated[dict[str, str], _pairs(fields.variable), _schema(_MAP)] = Field(
-        default={}, description="Environment variables."
-    )
+    env: Annotated[
+        dict[Annotated[str, _name(fields.variable)], Text], BeforeValidator(_mapping), _schema(_MAP)
+    ] = Field(default={}, description="Environment variables.")
     user: Annotated[str | None, _one(fields.user), _schema(_SCALAR)] = Field(
         default=None, description="The user that the program runs as: NAME or UID, with :GROUP if wanted."
     )
     workdir: Annotated[str | None, _one(fields.folder), _schema(_TEXT)] = Field(
         default=None, description="The folder that the program starts in."
     )
-    expose: Annotated[tuple[str, ...], _each(fields.port), _schema(_TEXTS)] = Field(
-        default=(), description="Ports that the program listens on: PORT or PORT/PROTOCOL."
-    )
-    volume: Annotated[tuple[str, ...], _each(fields.folder), _schema(_TEXTS)] = Field(
-        default=(), description="Folders whose content outlives a container."
-    )
-    label: Annotated[dict[str, str], _pairs(fields.label), _schema(_MAP)] = Field(
-        default={}, description="Labels of the image's config."
-    )
+    expose: Annotated[
+        tuple[Annotated[str, _one(fields.port)], ...], BeforeValidator(_list), _schema(_TEXTS)
+    ] = Field(default=(), description="Ports that the program listens on: PORT or PORT/PROTOCOL.")
+    volume: Annotated[
+        tuple[Annotated[str, _one(fields.folder)], ...], BeforeValidator(_list), _schema(_TEXTS)
+    ] = Field(default=(), description="Folders whose content outlives a container.")
+    label: Annotated[
+        dict[Annotated[str, _name(fields.label)], Text], BeforeValidator(_mapping), _schema(_MAP)
+    ] = Field(default={}, description="Labels of the image's config.")
     tag: Annotated[str | None, _one(fields.tag), _schema(_TEXT)] = Field(
         default=None, description="The image's name and tag: NAME[:TAG]."
     )
@@ -303,7 +302,7 @@ def of(document: Document) -> Spec:
     folder = document.path.parent
     return Spec(
         path=document.path,
-        lock=folder / (checked.lock or "ramekin.lock.json"),
+        lock=folder / (checked.lock or lock.NAME),
         images={name: image.choices(folder) for name, image in checked.images.items()},
         defaults=checked.defaults.choices(folder),
         jobs=checked.jobs,

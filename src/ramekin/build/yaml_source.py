@@ -41,6 +41,9 @@ class Document:
 
     def where(self, place: Place) -> str:
         """`FILE:LINE: KEY`, with the line of the nearest thing around `place` that has one."""
+        while place and isinstance(place[-1], int) and place not in self.lines:
+            # the one item of a list that was written without brackets
+            place = place[:-1]
         known = place
         while known and known not in self.lines:
             known = known[:-1]
@@ -112,10 +115,10 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if isinstance(node, yaml.SequenceNode):
-            self.plain(node, "seq")
+            self.plain(node, "list")
             return [self.value(item, (*place, number)) for number, item in enumerate(node.value)]
         assert isinstance(node, yaml.MappingNode)
-        self.plain(node, "map")
+        self.plain(node, "mapping")
         return self.mapping(node, place)
 
     def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Data]:
@@ -154,8 +157,8 @@ class _Reader:
 
     def scalar(self, node: yaml.ScalarNode) -> Data:
         text = str(node.value)
+        self.plain(node, "text")
         if node.style or node.tag == "tag:yaml.org,2002:str":
-            self.plain(node, "str")
             return text
         if text in _WORDS:
             return _WORDS[text]

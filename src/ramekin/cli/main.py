@@ -102,10 +102,12 @@ def _options(arguments: Sequence[str]) -> Sequence[str]:
 
 def _imply(arguments: Sequence[str]) -> list[str]:
     """Give `--sbom` that stands alone its format: the one option whose value may be left out."""
-    from ramekin.build.fields import SBOM_FORMATS
-
     end = len(_options(arguments))
     implied = list(arguments)
+    if "--sbom" not in arguments[:end]:
+        return implied
+    from ramekin.build.fields import SBOM_FORMATS
+
     for place, word in enumerate(arguments[:end]):
         following = arguments[place + 1] if place + 1 < end else ""
         if word == "--sbom" and following not in SBOM_FORMATS:
