@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -73,7 +74,7 @@ def test_keys_sort_as_text_and_as_utf8(a: str, b: str) -> None:
     ],
 )
 def test_known_orders(ascending: list[str]) -> None:
-    assert sorted(ascending[::-1], key=versions.key) == ascending
+    assert all(versions.compare(older, newer) < 0 for older, newer in pairwise(ascending))
 
 
 @pytest.mark.parametrize(("a", "b"), [("1.0", "0:1.0"), ("1.0", "1.0-0"), ("1.01", "1.1"), ("1.a", "1.a0")])

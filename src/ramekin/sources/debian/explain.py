@@ -211,22 +211,23 @@ class _Story:
         return found
 
     def at_odds(self) -> Explanation | None:
-        """Demands that hold in every case and that nothing fulfils together."""
-        hint = "leave one of them out, or ask for another version as NAME=VERSION"
-        for name, demands in self._demands.items():
-            if self._fitting(name):
-                continue
-            for place, demand in enumerate(demands):
-                for other in demands[:place]:
-                    if not demand.allowed & other.allowed:
-                        return f"{self._told(other)}, but {self._told(demand)}", hint
-            reasons = [self._unfit[one] for one in self._universe.versions(name) if one in self._unfit]
-            if not reasons:
-                continue
-            told = self._told(demands[0])
-            # a reason that tells of this package itself needs no introduction
-            return (reasons[0] if reasons[0].startswith(f"{name} ") else f"{told}, but {reasons[0]}"), hint
-        return None
+        """Demands that hold in every case and that nothing fulfils together, the briefest told of all."""
+        told = [self._opposed(name) for name in self._demands if not self._fitting(name)]
+        if not told:
+            return None
+        shortest = min(told, key=lambda words: (len(words), words))
+        return shortest, "leave one of them out, or ask for another version as NAME=VERSION"
+
+    def _opposed(self, name: str) -> str:
+        """Why no version of a needed package is left."""
+        demands = self._demands[name]
+        for place, demand in enumerate(demands):
+            for other in demands[:place]:
+                if not demand.allowed & other.allowed:
+                    return f"{self._told(other)}, but {self._told(demand)}"
+        reason = self._obstacles(sorted(demands[0].allowed, key=self._universe.versions(name).index))
+        # a reason that tells of this package itself needs no introduction
+        return reason if reason.startswith(f"{name} ") else f"{self._told(demands[0])}, but {reason}"
 
     def dead_end(self, causes: Sequence[Cause]) -> Explanation:
         """The last attempt's end."""
