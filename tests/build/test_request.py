@@ -30,13 +30,13 @@ def test_the_first_place_that_says_a_value_has_it() -> None:
 
 
 def test_lists_add_up_and_mappings_merge() -> None:
-    first = Choices(packages=("curl",), env=(("A", "1"),), expose=("80/tcp",), leave_out=("time-zones",))
+    first = Choices(packages=("curl",), env=(("A", "1"),), expose=("80/tcp",), leave_out=("tzdata",))
     second = Choices(packages=("redis-server", "curl"), env=(("A", "0"), ("B", "2")), expose=("53/udp",))
     made = fold("redis", (first, second), where="build")
     assert made.packages == ("curl", "redis-server")
     assert made.env == (("A", "1"), ("B", "2"))
     assert made.expose == ("53/udp", "80/tcp")
-    assert made.leave_out == ("time-zones",)
+    assert made.leave_out == ("tzdata",)
 
 
 def test_the_first_place_decides_whether_a_slice_is_kept() -> None:

@@ -164,7 +164,7 @@ class ImageSpec(_Model):
         default=(), description="Slices to keep that are left out by default, as in [docs, man]."
     )
     drop: Names = Field(default=(), description="Slices to leave out that are kept by default.")
-    leave_out: Names = Field(default=(), description="Essentials to leave out, as in [time-zones].")
+    leave_out: Names = Field(default=(), description="Essentials to leave out, as in [tzdata].")
     entrypoint: Command = Field(
         default=None,
         description="The program and its first arguments; the recipe's or the first package's when not said.",

@@ -119,7 +119,7 @@ class ImageOptions:
     ] = ()  # type: ignore[assignment]
     leave_out: Annotated[
         list[str],
-        _option("--leave-out", _INSIDE, "An essential to leave out, as in time-zones.", metavar="NAME"),
+        _option("--leave-out", _INSIDE, "An essential to leave out, as in tzdata.", metavar="NAME"),
     ] = ()  # type: ignore[assignment]
     recommends: Annotated[
         bool | None,
