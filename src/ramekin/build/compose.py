@@ -1,7 +1,7 @@
 """The main job: from a request to an image in the store.
 
-    request ──resolve──▶ closure ──lay out──▶ groups ──make──▶ layers ──assemble──▶ manifest ──▶ index
-             (indexes)   (a lock)  (plan/)             (layers.py)    (configure.py)
+    request ──resolve──▶ lock ──close──▶ packages ──lay out──▶ groups ──make──▶ layers ──assemble──▶ manifest
+             (indexes)     (closures.py)            (plan/)             (layers.py)   (configure.py)
 
 Each arrow is an action: what it made is found again by the key of what it was made from. A warm build looks
 up the resolution by the state of the indexes and the manifest by the closure, and reads no package at all.
@@ -11,26 +11,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
 from ramekin import closure
-from ramekin.build import configure, lock
-from ramekin.build.layers import Hidden, MadeLayer, Terms, find, make, write
+from ramekin.build import closures, configure, lock
+from ramekin.build.closures import Closed
+from ramekin.build.layers import MadeLayer, Terms, make_all, write
 from ramekin.build.lock import LockedClosure, LockedImage
+from ramekin.build.packages import Bench, Preparation
 from ramekin.build.request import ImageRequest
-from ramekin.closure import essentials, slices
+from ramekin.closure import essentials
+from ramekin.closure.conflicts import claims
+from ramekin.closure.finish import finish, hints
 from ramekin.closure.model import SliceTally
-from ramekin.errors import NotFoundError, RamekinError, UsageError
+from ramekin.errors import RamekinError, UsageError
 from ramekin.image import compress, oci
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor, Index, Manifest
+from ramekin.image.tree import Tree
 from ramekin.plan import layers as plan
-from ramekin.plan.layers import Group
 from ramekin.progress import Progress
-from ramekin.sources.protocol import Package, Reason, Resolution, Source
+from ramekin.sources.protocol import Package, Resolution
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
@@ -83,36 +87,60 @@ class Built:
     reports: tuple[ImageReport, ...]
 
 
-def resolve(request: ImageRequest, *, store: Store, progress: Progress, refresh: bool = False) -> LockedImage:
+def resolve(
+    request: ImageRequest, *, store: Store, progress: Progress, jobs: int = 2, refresh: bool = False
+) -> LockedImage:
     """The closure of `request` for each of its architectures, pinned.
 
     `refresh` asks the source for news even where its indexes are fresh. Raises what `Source.refresh` and
-    `Source.resolve` raise.
+    `Source.resolve` raise. Packages are fetched and opened (`jobs` at once) where evidence is followed.
     """
-    source = _source(request, store)
-    state = source.refresh(request.architectures, progress, force=refresh)
-    closures = {}
-    for architecture in request.architectures:
-        name = key(
-            "closure",
-            REVISION,
-            source.name,
-            state,
-            architecture,
-            int(request.recommends),
-            " ".join(request.packages),
-            " ".join(sorted(request.leave_out)),
-        )
-        found = store.result(name)
-        if found is None:
-            resolution = _with_essentials(
-                source.resolve(request.packages, architecture, recommends=request.recommends), source, request
-            )
-            pinned = lock.closure(resolution, state=state, facts=source.facts(architecture))
-            found = msgspec.json.encode(pinned)
-            store.record(name, found)
-        closures[architecture] = msgspec.json.decode(found, type=LockedClosure)
+    bench = _bench(request, store, progress, jobs)
+    state = bench.source.refresh(request.architectures, progress, force=refresh)
+    closures = {
+        architecture: _resolve_one(request, architecture, state, bench)
+        for architecture in request.architectures
+    }
     return lock.image(request, closures)
+
+
+def _resolve_one(request: ImageRequest, architecture: str, state: Digest, bench: Bench) -> LockedClosure:
+    same = replace(request, **_NOT_CLOSURE, architectures=())
+    name = key(
+        "closure",
+        REVISION,
+        closure.revision(),
+        bench.source.name,
+        state,
+        architecture,
+        msgspec.json.encode(same, order="deterministic"),
+    )
+    found = bench.store.result(name)
+    if found is None:
+        facts = bench.source.facts(architecture)
+        how = Preparation(facts, architecture, closures.choice(request))
+        resolution, wanted = closures.resolve(request, architecture, how, bench)
+        found = msgspec.json.encode(lock.closure(resolution, state=state, facts=facts, wanted=wanted))
+        bench.store.record(name, found)
+    return msgspec.json.decode(found, type=LockedClosure)
+
+
+_NOT_CLOSURE: dict[str, Any] = {
+    "name": "",
+    "env": (),
+    "user": "",
+    "workdir": "",
+    "expose": (),
+    "volumes": (),
+    "labels": (),
+    "tag": "",
+    "target": "",
+    "sbom": "",
+    "strict": False,
+    "layers": 1,
+    "compression": "",
+}
+"""What of a request has no part in which packages may be needed."""
 
 
 def build(
@@ -130,11 +158,11 @@ def build(
     `request.strict`, `UnknownScriptError` names what no recipe covers.
     """
     if locked is None:
-        locked = resolve(request, store=store, progress=progress, refresh=refresh)
-    source = _source(request, store)
+        locked = resolve(request, store=store, progress=progress, jobs=jobs, refresh=refresh)
+    bench = _bench(request, store, progress, jobs)
     epoch = _epoch()
     reports = tuple(
-        _one(request, architecture, locked.architectures[architecture], source, store, progress, jobs, epoch)
+        _one(request, architecture, locked.architectures[architecture], bench, epoch)
         for architecture in request.architectures
     )
     _judge_scripts(request, reports, progress)
@@ -168,64 +196,47 @@ def transfer(
     return pulled
 
 
-def _source(request: ImageRequest, store: Store) -> Source:
+def _bench(request: ImageRequest, store: Store, progress: Progress, jobs: int) -> Bench:
     from ramekin.sources import open_source
 
-    return open_source(request.source, store, mirrors=request.mirrors)
-
-
-def _with_essentials(resolution: Resolution, source: Source, request: ImageRequest) -> Resolution:
-    """The resolution and those packages that stand in every image, which bring nobody with them."""
-    there = {package.name for package in resolution.packages}
-    added: list[Package] = []
-    for name in essentials.packages(frozenset(request.leave_out)):
-        if name not in there:
-            try:
-                added.append(source.show(name, resolution.architecture)[0])
-            except NotFoundError:
-                continue  # a private archive need not have them: the image then does without
-    return replace(
-        resolution,
-        packages=(*added, *resolution.packages),
-        reasons={**resolution.reasons, **{package.name: Reason("", "essentials") for package in added}},
-        edges={**resolution.edges, **{package.name: () for package in added}},
-    )
+    return Bench(open_source(request.source, store, mirrors=request.mirrors), store, progress, jobs)
 
 
 def _one(
-    request: ImageRequest,
-    architecture: str,
-    pinned: LockedClosure,
-    source: Source,
-    store: Store,
-    progress: Progress,
-    jobs: int,
-    epoch: int | None,
+    request: ImageRequest, architecture: str, pinned: LockedClosure, bench: Bench, epoch: int | None
 ) -> ImageReport:
+    """The image of one architecture, found again or made."""
+    store = bench.store
     name = _image_key(request, architecture, pinned, epoch)
     if (found := store.result(name)) is not None:
         return msgspec.json.decode(found, type=ImageReport)
-    terms = Terms(
-        suite=pinned.facts(),
-        architecture=architecture,
-        slices=slices.choose(request.keep, request.drop, requests=request.packages),
-        compression=compress.parse(request.compression),
-        epoch=epoch,
-    )
+    how = Preparation(pinned.facts(), architecture, closures.choice(request))
+    terms = Terms(how, compress.parse(request.compression), epoch)
     resolution = pinned.resolution(architecture)
-    leave_out = frozenset(request.leave_out)
-    below = [
-        write(title, files, terms, store) for title, files in essentials.essentials(terms.suite, leave_out)
-    ]
-    laid = plan.groups(
-        resolution.packages,
-        foundation=essentials.packages(leave_out),
-        limit=max(request.layers - len(below) - _FINISHING, 1),
+    closed = closures.close(resolution, request, how, bench)
+    below = essentials.essentials(how.suite, frozenset(request.leave_out))
+    above = finish(
+        closed.facts, suite=how.suite, architecture=architecture, leave_out=frozenset(request.leave_out)
     )
-    made = _make_all(laid, terms, {}, source, store, progress, jobs)
-    if hidden := _hidden(made, resolution):
-        made = _make_all(laid, terms, hidden, source, store, progress, jobs)
-    report = _assemble(request, resolution, terms, laid, below, made, store)
+    present = [path for _, files in (*below, *above) for path in files]
+    closures.prove(closed, how, bench, present=present)
+    hidden = closed.hidden()
+    for giving, moves in claims(closed.facts, dict(resolution.replaces)).items():
+        hidden.setdefault(giving, {}).update(moves)
+    laid = plan.groups(
+        closed.packages,
+        foundation=essentials.packages(frozenset(request.leave_out)),
+        limit=max(request.layers - len(below) - len(above), 1),
+    )
+    stack = [
+        *(_Standing(write(title, files, terms, store), ()) for title, files in below),
+        *(
+            _Standing(layer, group.packages)
+            for layer, group in zip(make_all(laid, terms, hidden, bench), laid, strict=True)
+        ),
+        *(_Standing(write(title, files, terms, store), ()) for title, files in above),
+    ]
+    report = _assemble(request, resolution, closed, terms, stack, above, store)
     blobs = [report.manifest.digest, *(layer.digest for layer in report.layers)]
     if report.sbom is not None:
         blobs.append(report.sbom.digest)
@@ -233,8 +244,12 @@ def _one(
     return report
 
 
-_FINISHING = 1
-"""Layers that `closure.finish` may put on top."""
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A layer in its place, and the packages in it."""
+
+    layer: MadeLayer
+    packages: tuple[Package, ...]
 
 
 def _image_key(request: ImageRequest, architecture: str, pinned: LockedClosure, epoch: int | None) -> Key:
@@ -252,91 +267,36 @@ def _image_key(request: ImageRequest, architecture: str, pinned: LockedClosure, 
     )
 
 
-def _make_all(
-    laid: Sequence[Group],
-    terms: Terms,
-    hidden: Hidden,
-    source: Source,
-    store: Store,
-    progress: Progress,
-    jobs: int,
-) -> list[MadeLayer]:
-    there = [find(group, terms, hidden, store) for group in laid]
-    missing = [group for group, layer in zip(laid, there, strict=True) if layer is None]
-    if not missing:
-        return [layer for layer in there if layer is not None]
-    packages = [package for group in missing for package in group.packages]
-    source.fetch(packages, progress)
-    made: dict[int, MadeLayer] = {}
-    with (
-        progress.task("layers", total=sum(package.size for package in packages)) as task,
-        ThreadPoolExecutor(max(jobs, 1)) as pool,
-    ):
-
-        def one(group: Group) -> None:
-            made[group.place] = make(group, terms, hidden, source, store)
-            task.advance(group.size)
-
-        # the largest first, so that no worker is left alone with it at the end
-        waiting = [pool.submit(one, group) for group in sorted(missing, key=lambda g: (-g.size, g.place))]
-        try:
-            for future in waiting:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return [layer or made[group.place] for group, layer in zip(laid, there, strict=True)]
-
-
-def _hidden(made: Iterable[MadeLayer], resolution: Resolution) -> Hidden:
-    from ramekin.closure.conflicts import claims
-
-    return claims([facts for layer in made for facts in layer.facts], dict(resolution.replaces))
-
-
 def _assemble(
     request: ImageRequest,
     resolution: Resolution,
+    closed: Closed,
     terms: Terms,
-    laid: Sequence[Group],
-    below: Sequence[MadeLayer],
-    made: Sequence[MadeLayer],
+    stack: Sequence[_Standing],
+    finishing: Sequence[tuple[str, Tree]],
     store: Store,
 ) -> ImageReport:
-    from ramekin.closure.finish import finish, hints
-
-    facts = [known for layer in made for known in layer.facts]
-    finishing = finish(
-        facts,
-        suite=terms.suite,
-        architecture=terms.architecture,
-        leave_out=frozenset(request.leave_out),
-    )
-    above = [write(title, files, terms, store) for title, files in finishing]
     accounts = [files["etc/passwd"] for _, files in finishing if "etc/passwd" in files]
-    newest = max((known.newest for known in facts), default=0)
+    newest = max((known.newest for known in closed.facts), default=0)
     created = newest if terms.epoch is None else terms.epoch
-    layers = [*below, *made, *above]
-    inside: list[tuple[Package, ...]] = [
-        *(() for _ in below),
-        *(group.packages for group in laid),
-        *(() for _ in above),
-    ]
-    labels = configure.labels(request, resolution.packages, created=created)
+    labels = configure.labels(request, closed.packages, created=created)
     started = configure.runtime(
         request,
-        hints(facts, resolution.requested),
-        facts,
+        hints(closed.facts, resolution.requested),
+        closed.facts,
         passwd=accounts[-1].read().decode() if accounts else None,
     )
     started = msgspec.structs.replace(started, labels=labels)
-    config = oci.encode(configure.config(terms.architecture, layers, started, inside, created=created))
+    architecture = terms.preparation.architecture
+    layers = [standing.layer for standing in stack]
+    inside = [standing.packages for standing in stack]
+    config = oci.encode(configure.config(architecture, layers, started, inside, created=created))
     manifest = oci.encode(
         Manifest(
             schema_version=2,
             media_type=oci.MANIFEST,
             config=oci.describe(config, oci.CONFIG),
-            layers=tuple(_annotated(layer, packages) for layer, packages in zip(layers, inside, strict=True)),
+            layers=tuple(_annotated(standing) for standing in stack),
             annotations=labels,
         )
     )
@@ -344,39 +304,42 @@ def _assemble(
     store.put(manifest)
     described = oci.describe(manifest, oci.MANIFEST)
     return ImageReport(
-        architecture=terms.architecture,
+        architecture=architecture,
         manifest=described,
-        sbom=_bill(request, resolution, described, store, terms.suite.name, created),
-        layers=tuple(
-            LayerReport(
-                layer.name,
-                layer.descriptor.digest,
-                layer.diff_id,
-                layer.descriptor.media_type,
-                layer.descriptor.size,
-                tuple(f"{package.name}={package.version}" for package in packages),
-            )
-            for layer, packages in zip(layers, inside, strict=True)
-        ),
-        dropped=_tally(tally for known in facts for tally in known.dropped),
-        unknown=tuple(f"{known.name}: {item}" for known in facts for item in known.unknown),
-        handled=tuple(f"{known.name}: {line}" for known in facts for line in known.handled),
+        sbom=_bill(request, resolution, closed, described, terms, store, created),
+        layers=tuple(_report(standing) for standing in stack),
+        dropped=_tally(tally for known in closed.facts for tally in known.dropped),
+        unknown=tuple(f"{known.name}: {item}" for known in closed.facts for item in known.unknown),
+        handled=tuple(f"{known.name}: {line}" for known in closed.facts for line in known.handled),
     )
 
 
-def _annotated(layer: MadeLayer, packages: Sequence[Package]) -> Descriptor:
-    if not packages:
-        return layer.descriptor
-    names = " ".join(f"{package.name}={package.version}" for package in packages)
-    return msgspec.structs.replace(layer.descriptor, annotations={configure.LAYER_PACKAGES: names})
+def _report(standing: _Standing) -> LayerReport:
+    layer = standing.layer
+    return LayerReport(
+        layer.name,
+        layer.descriptor.digest,
+        layer.diff_id,
+        layer.descriptor.media_type,
+        layer.descriptor.size,
+        tuple(f"{package.name}={package.version}" for package in standing.packages),
+    )
+
+
+def _annotated(standing: _Standing) -> Descriptor:
+    if not standing.packages:
+        return standing.layer.descriptor
+    names = " ".join(f"{package.name}={package.version}" for package in standing.packages)
+    return msgspec.structs.replace(standing.layer.descriptor, annotations={configure.LAYER_PACKAGES: names})
 
 
 def _bill(
     request: ImageRequest,
     resolution: Resolution,
+    closed: Closed,
     manifest: Descriptor,
+    terms: Terms,
     store: Store,
-    distribution: str,
     created: int,
 ) -> Descriptor | None:
     if not request.sbom:
@@ -386,9 +349,9 @@ def _bill(
     bill = sbom.document(
         request.name,
         manifest,
-        resolution.packages,
+        closed.packages,
         resolution.edges,
-        distribution=distribution,
+        distribution=terms.preparation.suite.name,
         created=created,
     )
     return sbom.attach(bill, manifest, store, created=configure.rfc3339(created))

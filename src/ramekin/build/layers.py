@@ -1,4 +1,4 @@
-"""From packages to a layer: opened, prepared, written; done once and found again by key."""
+"""From packages to a layer: prepared trees, written; done once and found again by key."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from ramekin import closure
-from ramekin.closure.model import PackageFacts, SliceChoice
+from ramekin.build.packages import Bench, Preparation
 from ramekin.image.compress import Compression
 from ramekin.image.oci import Descriptor
 from ramekin.image.tree import Entry, Tree
 from ramekin.plan.layers import Group
-from ramekin.sources.protocol import Package, Source, SuiteFacts
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
 Hidden = Mapping[str, Mapping[str, str]]
-"""For each package that gives way to others: its paths that do, and where each file goes ("" for nowhere)."""
+"""For each package some of whose paths do not stand as they are: those, and where each goes ("": nowhere)."""
+
+REVISION = 1
+"""Raised when the same tree is written into other bytes than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +30,22 @@ class Terms:
     `epoch` (seconds since 1970) is the latest time that a file may bear, or None for its own.
     """
 
-    suite: SuiteFacts
-    architecture: str
-    slices: SliceChoice
+    preparation: Preparation
     compression: Compression
     epoch: int | None = None
 
-    def parts(self) -> tuple[str, ...]:
+    def parts(self) -> tuple[str | int, ...]:
         """The parts of an action key that stand for these terms."""
-        merged = " ".join(f"{old}>{new}" for old, new in sorted(self.suite.merged.items()))
         epoch = "" if self.epoch is None else str(self.epoch)
-        return (
-            closure.revision(),
-            self.architecture,
-            merged,
-            self.slices.identity,
-            self.compression.identity,
-            epoch,
-        )
+        return (REVISION, *self.preparation.parts(), self.compression.identity, epoch)
 
 
 class MadeLayer(msgspec.Struct, frozen=True):
-    """A layer in the store, and the facts of the packages in it (none for essentials)."""
+    """A layer in the store."""
 
     name: str
     descriptor: Descriptor
     diff_id: Digest
-    facts: tuple[PackageFacts, ...] = ()
 
 
 def group_key(group: Group, terms: Terms, hidden: Hidden) -> Key:
@@ -65,7 +55,7 @@ def group_key(group: Group, terms: Terms, hidden: Hidden) -> Key:
         for package in group.packages
         for path, to in sorted(hidden.get(package.name, {}).items())
     ]
-    digests = [f"{package.digest} {package.version}" for package in group.packages]
+    digests = [f"{package.name} {package.digest} {package.version}" for package in group.packages]
     return key("layer", *terms.parts(), len(digests), *digests, *moves)
 
 
@@ -75,41 +65,47 @@ def find(group: Group, terms: Terms, hidden: Hidden, store: Store) -> MadeLayer 
     return None if found is None else msgspec.json.decode(found, type=MadeLayer)
 
 
-def make(group: Group, terms: Terms, hidden: Hidden, source: Source, store: Store) -> MadeLayer:
+def make(group: Group, terms: Terms, hidden: Hidden, bench: Bench) -> MadeLayer:
     """Make the layer of `group`, whose packages are in the store, unless another process has."""
     name = group_key(group, terms, hidden)
-    with store.exclusive(name):
-        if (made := find(group, terms, hidden, store)) is not None:
+    with bench.store.exclusive(name):
+        if (made := find(group, terms, hidden, bench.store)) is not None:
             return made
-        trees, facts = [], []
-        for package in group.packages:
-            files, known = _prepare(package, terms, source)
-            trees.append(_give_way(files, hidden.get(package.name, {})))
-            facts.append(known)
-        made = write(group.name, _union(trees), terms, store, facts=tuple(facts))
-        store.record(name, msgspec.json.encode(made), blobs=(made.descriptor.digest,))
+        trees = [
+            _give_way(bench.tree(package, terms.preparation), hidden.get(package.name, {}))
+            for package in group.packages
+        ]
+        made = write(group.name, _union(trees), terms, bench.store)
+        bench.store.record(name, msgspec.json.encode(made), blobs=(made.descriptor.digest,))
         return made
 
 
-def write(
-    name: str, files: Tree, terms: Terms, store: Store, *, facts: tuple[PackageFacts, ...] = ()
-) -> MadeLayer:
+def make_all(laid: Sequence[Group], terms: Terms, hidden: Hidden, bench: Bench) -> list[MadeLayer]:
+    """The layers of all groups, those that are not in the store made in parallel."""
+    there = {group.place: find(group, terms, hidden, bench.store) for group in laid}
+    missing = [group for group in laid if there[group.place] is None]
+    if missing:
+        bench.source.fetch([package for group in missing for package in group.packages], bench.progress)
+        missing.sort(key=lambda group: (-group.size, group.place))
+        with bench.progress.task("layers", total=sum(group.size for group in missing)) as task:
+
+            def one(group: Group) -> MadeLayer:
+                made = make(group, terms, hidden, bench)
+                task.advance(group.size)
+                return made
+
+            there.update(zip((group.place for group in missing), bench.each(one, missing), strict=True))
+    return [layer for group in laid if (layer := there[group.place]) is not None]
+
+
+def write(name: str, files: Tree, terms: Terms, store: Store) -> MadeLayer:
     """Write a tree as a layer called `name` into the store."""
     from ramekin.image import layer
 
     if terms.epoch is not None:
         files = files.map(lambda entry: _no_later(entry, terms.epoch or 0))
     written = layer.write(files, store, terms.compression)
-    return MadeLayer(name, written.descriptor, written.diff_id, facts)
-
-
-def _prepare(package: Package, terms: Terms, source: Source) -> tuple[Tree, PackageFacts]:
-    from ramekin.closure.prepare import prepare
-
-    ready = prepare(
-        source.open(package), facts=terms.suite, slices=terms.slices, architecture=terms.architecture
-    )
-    return ready.tree, ready.facts
+    return MadeLayer(name, written.descriptor, written.diff_id)
 
 
 def _no_later(entry: Entry, epoch: int) -> Entry:

@@ -83,12 +83,13 @@ class LockedClosure(
 ):
     """The closure of one image for one architecture. `state` is the digest of the indexes that gave it.
 
-    `requested` is what was resolved: the image's packages and those that its essentials need. `packages`
-    are in dependency order.
+    `requested` is what was asked for, `wanted` the Essential packages that evidence added to it. `packages`
+    are all that the image may hold, in dependency order; evidence chooses among them.
     """
 
     state: Digest
     requested: tuple[str, ...]
+    wanted: tuple[str, ...] = ()
     suite: LockedSuite
     packages: tuple[LockedPackage, ...]
 
@@ -114,6 +115,7 @@ class LockedImage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     source: str
     packages: tuple[str, ...]
     recommends: bool = False
+    closure: str = "depends"
     leave_out: tuple[str, ...] = ()
     architectures: dict[str, LockedClosure]
 
@@ -129,11 +131,14 @@ class LockFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
         return LockFile(version=VERSION, images={**self.images, **images})
 
 
-def closure(resolution: Resolution, *, state: Digest, facts: SuiteFacts) -> LockedClosure:
+def closure(
+    resolution: Resolution, *, state: Digest, facts: SuiteFacts, wanted: tuple[str, ...] = ()
+) -> LockedClosure:
     """Pin a resolution that an index of the given `state` gave."""
     return LockedClosure(
         state=state,
         requested=resolution.requested,
+        wanted=wanted,
         suite=LockedSuite(name=facts.name, merged=dict(facts.merged), os_release=facts.os_release),
         packages=tuple(_pin(package, resolution) for package in resolution.packages),
     )
@@ -145,6 +150,7 @@ def image(request: ImageRequest, closures: Mapping[str, LockedClosure]) -> Locke
         source=request.source,
         packages=request.packages,
         recommends=request.recommends,
+        closure=request.closure,
         leave_out=tuple(sorted(set(request.leave_out))),
         architectures={name: closures[name] for name in sorted(closures)},
     )
@@ -180,6 +186,8 @@ def disagreements(request: ImageRequest, locked: LockedImage) -> tuple[str, ...]
         found.append("the packages stand in another order")
     if request.recommends != locked.recommends:
         found.append(f"recommends is {_yes(request.recommends)}, locked is {_yes(locked.recommends)}")
+    if request.closure != locked.closure:
+        found.append(f"the closure is by {request.closure}, locked is by {locked.closure}")
     found += _sets("left-out essential", request.leave_out, locked.leave_out)
     found += [
         f"architecture {name} is not locked"

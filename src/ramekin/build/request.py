@@ -75,8 +75,10 @@ class ImageRequest:
     `packages` are `name`, `name=version` or `name/suite`, `architectures` Debian names. `entrypoint` and
     `cmd` are None where the recipe or the first package decides, and empty where there shall be none.
     `leave_out` names essentials. `expose` holds `PORT/PROTOCOL`. `tag` is `NAME[:TAG]` or empty, `target` a
-    transport's reference or empty for `oci:./NAME`; `sbom` is `spdx`, `cyclonedx` or empty. `layers` is the
-    most layers that the image may have.
+    transport's reference or empty for `oci:./NAME`; `sbom` is `cyclonedx` or empty. `closure` says what of
+    the dependencies is followed: `depends` (all), `packages` or `files` (by evidence). `keep` and `drop`
+    hold slices, and for closures by evidence package names and globs of absolute paths. `layers` is the most
+    layers that the image may have.
     """
 
     name: str
@@ -101,6 +103,7 @@ class ImageRequest:
     sbom: str = ""
     strict: bool = False
     recommends: bool = False
+    closure: str = "depends"
     layers: int = LAYERS
 
 
@@ -132,6 +135,7 @@ class Choices:
     sbom: str | None = None
     strict: bool | None = None
     recommends: bool | None = None
+    closure: str | None = None
     layers: int | None = None
 
 
@@ -165,6 +169,7 @@ def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
         sbom=_first((place.sbom for place in places), ""),
         strict=_first((place.strict for place in places), False),
         recommends=_first((place.recommends for place in places), False),
+        closure=_first((place.closure for place in places), "depends"),
         layers=_first((place.layers for place in places), LAYERS),
     )
     if not request.packages:

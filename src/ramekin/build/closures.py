@@ -1,0 +1,176 @@
+"""Which of the packages that dependencies name an image really holds, and the proof that it works.
+
+dependencies ──▶ all that may be needed ──evidence──▶ what is needed ──proof──▶ the image's packages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from ramekin.build.packages import Bench, Examined, Preparation, details, examine
+from ramekin.build.request import ImageRequest
+from ramekin.closure import essentials, slices
+from ramekin.closure.evidence.model import PackageDetail, PackageEvidence
+from ramekin.closure.follow import Asked, Followed
+from ramekin.closure.model import PackageFacts, SliceChoice
+from ramekin.errors import NotFoundError, RamekinError, UsageError
+from ramekin.sources.protocol import Package, Reason, Resolution, Source
+
+SHOWN = 5
+"""How many failures of a proof an error names."""
+
+
+class ProofError(RamekinError):
+    """Something in the image would not find what it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The packages of an image with what is known of them.
+
+    `followed` is the evidence that chose them, None where every dependency was followed.
+    """
+
+    packages: tuple[Package, ...]
+    facts: tuple[PackageFacts, ...]
+    followed: Followed | None
+
+    def hidden(self) -> dict[str, dict[str, str]]:
+        """Files of these packages that evidence leaves out, in the form of `layers.Hidden`."""
+        gone: dict[str, dict[str, str]] = {}
+        for file in self.followed.files if self.followed else ():
+            gone.setdefault(file.package, {})[file.path] = ""
+        return gone
+
+
+def resolve(
+    request: ImageRequest, architecture: str, how: Preparation, bench: Bench
+) -> tuple[Resolution, tuple[str, ...]]:
+    """All packages that an image of `request` may need, and the names that evidence added to those asked for.
+
+    No package declares that it needs an Essential one, so those that evidence points to are resolved too,
+    until nothing more is wanted.
+    """
+    source = bench.source
+    wanted: tuple[str, ...] = ()
+    while True:
+        resolution = source.resolve((*request.packages, *wanted), architecture, recommends=request.recommends)
+        resolution = _with_essentials(
+            replace(resolution, requested=request.packages), source, frozenset(request.leave_out)
+        )
+        if request.closure == "depends":
+            return resolution, wanted
+        examined = examine(resolution.packages, how, bench, evidence=True)
+        more = _follow(resolution, examined, request).wanted
+        if not set(more) - set(wanted):
+            return resolution, wanted
+        wanted = tuple(sorted({*wanted, *more}))
+
+
+def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench: Bench) -> Closed:
+    """The packages that an image of `request` holds out of `resolution`.
+
+    Raises `follow.MissingNeedError` where nothing holds what a program needs.
+    """
+    by_evidence = request.closure != "depends"
+    examined = examine(resolution.packages, how, bench, evidence=by_evidence)
+    if not by_evidence:
+        facts = tuple(examined[package.name].facts for package in resolution.packages)
+        return Closed(resolution.packages, facts, None)
+    followed = _follow(resolution, examined, request)
+    if request.closure == "files":
+        from ramekin.closure import follow, policy
+
+        kept = [package for package in resolution.packages if package.name in followed.names]
+        detail = details(kept, how, bench)
+        followed = follow.files(
+            followed, resolution, _evidence(examined), detail, _asked(request, resolution), policy.load()
+        )
+    packages = tuple(package for package in resolution.packages if package.name in followed.names)
+    return Closed(packages, tuple(examined[package.name].facts for package in packages), followed)
+
+
+def prove(closed: Closed, how: Preparation, bench: Bench, *, present: Sequence[str]) -> None:
+    """Check that all programs of the image find what they need; `ProofError` names those that do not.
+
+    `present` are tree paths of the image's own that belong to no package.
+    """
+    from ramekin.closure import policy, proof
+
+    if closed.followed is None:
+        return
+    examined = examine(closed.packages, how, bench, evidence=True)
+    detail: Mapping[str, PackageDetail] = details(closed.packages, how, bench)
+    facts = {known.name: known for known in closed.facts}
+    failures = proof.prove(
+        closed.followed, _evidence(examined), detail, facts, policy.load(), present=present
+    )
+    if not failures:
+        return
+    shown = "; ".join(f"{f.package}: /{f.path} {f.what}" for f in failures[:SHOWN])
+    more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+    raise ProofError(f"the image would not work: {shown}{more}", hint=failures[0].hint)
+
+
+def _with_essentials(resolution: Resolution, source: Source, leave_out: frozenset[str]) -> Resolution:
+    """The resolution and those packages that stand in every image, which bring nobody with them."""
+    there = {package.name for package in resolution.packages}
+    added: list[Package] = []
+    for name in essentials.packages(leave_out):
+        if name not in there:
+            try:
+                added.append(source.show(name, resolution.architecture)[0])
+            except NotFoundError:
+                continue  # a private archive need not have them: the image then does without
+    return replace(
+        resolution,
+        packages=(*added, *resolution.packages),
+        reasons={**resolution.reasons, **{package.name: Reason("", "essentials") for package in added}},
+        edges={**resolution.edges, **{package.name: () for package in added}},
+    )
+
+
+def _follow(resolution: Resolution, examined: Mapping[str, Examined], request: ImageRequest) -> Followed:
+    from ramekin.closure import follow, policy
+
+    return follow.packages(resolution, _evidence(examined), _asked(request, resolution), policy.load())
+
+
+def _evidence(examined: Mapping[str, Examined]) -> dict[str, PackageEvidence]:
+    return {name: known.evidence for name, known in examined.items() if known.evidence is not None}
+
+
+def choice(request: ImageRequest) -> SliceChoice:
+    """The slices of a request; `UsageError` names one that there is not."""
+    sliced = request.closure == "depends"
+    return slices.choose(
+        [name for name in request.keep if sliced or name in slices.rules()],
+        [name for name in request.drop if sliced or name in slices.rules()],
+        requests=request.packages,
+    )
+
+
+def _others(names: Sequence[str], resolution: Resolution) -> tuple[str, ...]:
+    """Those of `--keep` or `--drop` that are no slices; `UsageError` for one that is nothing else either."""
+    there = {package.name for package in resolution.packages}
+    others = tuple(name for name in names if name not in slices.rules())
+    for name in others:
+        if not name.startswith("/") and name not in there:
+            near = get_close_matches(name, [*slices.rules(), *there], 3)
+            raise UsageError(
+                f"{name!r} is no slice, and no package that this image may hold",
+                hint=f"did you mean {', '.join(near)}?" if near else "paths start with /",
+            )
+    return others
+
+
+def _asked(request: ImageRequest, resolution: Resolution) -> Asked:
+    programs = request.entrypoint or request.cmd or ()
+    return Asked(
+        keep=_others(request.keep, resolution),
+        drop=_others(request.drop, resolution),
+        programs=programs[:1],
+        essentials=essentials.packages(frozenset(request.leave_out)),
+    )

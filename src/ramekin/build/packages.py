@@ -1,0 +1,168 @@
+"""What the image must know of each package, found once: facts for composing, evidence for closures.
+
+A package is unpacked at most once a build while there is room: its prepared tree is held from the moment
+that it is examined to the moment that its layer is written.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ramekin import closure
+from ramekin.closure import evidence as evidence_room
+from ramekin.closure import model as facts_of
+from ramekin.closure.evidence import model as evidence_of
+from ramekin.closure.evidence.model import PackageDetail, PackageEvidence
+from ramekin.closure.model import PackageFacts, Prepared, SliceChoice
+from ramekin.image.tree import Tree
+from ramekin.progress import Progress
+from ramekin.sources.protocol import Package, Source, SuiteFacts
+from ramekin.store.action import Key, key
+from ramekin.store.digest import Digest
+from ramekin.store.store import Store
+
+HELD = 768 << 20
+"""Bytes of unpacked files that a build keeps on disk for the layers it is about to write."""
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What decides how a package is prepared, besides the package."""
+
+    suite: SuiteFacts
+    architecture: str
+    slices: SliceChoice
+
+    def parts(self) -> tuple[str, ...]:
+        """The parts of an action key that stand for this preparation."""
+        merged = " ".join(f"{old}>{new}" for old, new in sorted(self.suite.merged.items()))
+        return (closure.revision(), self.architecture, merged, self.slices.identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is known of a package; `evidence` is None where it was not asked for."""
+
+    facts: PackageFacts
+    evidence: PackageEvidence | None
+
+
+@dataclass
+class Bench:
+    """Where packages are worked on: `jobs` at once, unpacked trees held up to `HELD` bytes."""
+
+    source: Source
+    store: Store
+    progress: Progress
+    jobs: int
+    _trees: dict[Digest, Tree] = field(default_factory=dict)
+    _held: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def each(self, work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+        """`work` done on all items by `jobs` threads, the results in the items' order."""
+        if len(items) <= 1:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(max(self.jobs, 1)) as pool:
+            waiting = [pool.submit(work, item) for item in items]
+            try:
+                return [future.result() for future in waiting]
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def tree(self, package: Package, how: Preparation) -> Tree:
+        """The prepared tree of a package, held from when it was examined or made again."""
+        with self._lock:
+            held = self._trees.pop(package.digest, None)
+            self._held -= held.size if held is not None else 0
+        return held if held is not None else self._prepare(package, how).tree
+
+    def examine(self, package: Package, how: Preparation, *, evidence: bool) -> Examined:
+        """Facts and evidence of a package that is in the store; recorded there for the next build."""
+        found = recall(package, how, self.store, evidence=evidence)
+        if found is not None:
+            return found
+        ready = self._prepare(package, how)
+        self._hold(package, ready.tree)
+        self.store.record(_key("facts", package, how), facts_of.encode(ready.facts))
+        if not evidence:
+            return Examined(ready.facts, None)
+        from ramekin.closure.evidence.scan import scan
+
+        scanned = scan(ready)
+        self.store.record(_key("detail", package, how), evidence_of.encode(scanned.detail))
+        self.store.record(_key("evidence", package, how), evidence_of.encode(scanned.evidence))
+        return Examined(ready.facts, scanned.evidence)
+
+    def _prepare(self, package: Package, how: Preparation) -> Prepared:
+        from ramekin.closure.prepare import prepare
+
+        return prepare(
+            self.source.open(package), facts=how.suite, slices=how.slices, architecture=how.architecture
+        )
+
+    def _hold(self, package: Package, files: Tree) -> None:
+        with self._lock:
+            if package.digest not in self._trees and self._held + files.size <= HELD:
+                self._trees[package.digest] = files
+                self._held += files.size
+
+
+def _key(what: str, package: Package, how: Preparation) -> Key:
+    room = "" if what == "facts" else evidence_room.revision()
+    return key(what, room, package.digest, package.name, package.version, *how.parts())
+
+
+def recall(package: Package, how: Preparation, store: Store, *, evidence: bool) -> Examined | None:
+    """What an earlier build found out of a package, if it did."""
+    facts = store.result(_key("facts", package, how))
+    if facts is None:
+        return None
+    if not evidence:
+        return Examined(facts_of.decode(facts), None)
+    found = store.result(_key("evidence", package, how))
+    return None if found is None else Examined(facts_of.decode(facts), evidence_of.decode(found))
+
+
+def details(packages: Iterable[Package], how: Preparation, bench: Bench) -> Mapping[str, PackageDetail]:
+    """The evidence of single files, of packages that were examined for evidence."""
+    found = {}
+    for package in packages:
+        data = bench.store.result(_key("detail", package, how))
+        if data is None:
+            from ramekin.closure.evidence.scan import scan
+
+            found[package.name] = scan(bench._prepare(package, how)).detail
+        else:
+            found[package.name] = evidence_of.decode_detail(data)
+    return found
+
+
+def examine(
+    packages: Sequence[Package], how: Preparation, bench: Bench, *, evidence: bool
+) -> dict[str, Examined]:
+    """What is known of all `packages` by name; those that nothing is known of are fetched and opened."""
+    known = {p.name: recall(p, how, bench.store, evidence=evidence) for p in packages}
+    missing = [package for package in packages if known[package.name] is None]
+    if missing:
+        bench.source.fetch(missing, bench.progress)
+        # the largest first, so that no worker is left alone with it at the end
+        missing.sort(key=lambda package: (-package.size, package.name))
+        with bench.progress.task("packages", total=sum(package.size for package in missing)) as task:
+
+            def one(package: Package) -> Examined:
+                examined = bench.examine(package, how, evidence=evidence)
+                task.advance(package.size)
+                return examined
+
+            for package, examined in zip(missing, bench.each(one, missing), strict=True):
+                known[package.name] = examined
+    return {name: examined for name, examined in known.items() if examined is not None}
