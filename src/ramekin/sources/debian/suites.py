@@ -34,15 +34,19 @@ ARCHIVE_KEYRINGS = (Path("/usr/share/keyrings/debian-archive-keyring.gpg"),)
 
 _PATH_STYLE = frozenset({"wheezy", "jessie", "stretch", "buster"})
 
-_ALSO_MERGED = {
+_BY_DEBOOTSTRAP = frozenset({"bookworm", "jammy", "noble"})
+"""Codenames whose top-level links debootstrap makes, for every multilib folder that there may be."""
+
+_MULTILIB = {
     "amd64": ("lib32", "lib64", "libx32"),
     "i386": ("lib64", "libx32"),
-    "loong64": ("lib64",),
     "mips64el": ("lib32", "lib64", "libo32"),
     "mipsel": ("lib32", "lib64"),
     "ppc64el": ("lib64",),
     "s390x": ("lib32",),
 }
+_LOADER_IN_LIB64 = frozenset({"amd64", "loong64", "mips64el", "ppc64el"})
+"""Architectures whose dynamic loader is in lib64: base-files has that link since trixie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +123,14 @@ _RELEASES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testin
 
 
 def merged(codename: str, architecture: str) -> dict[str, str]:
-    """Top-level folders that are links into /usr, as debootstrap lays them; none for old suites."""
+    """Top-level folders that are links into /usr; none for old suites."""
     if codename in UNMERGED:
         return {}
-    names = ("bin", "lib", "sbin", *_ALSO_MERGED.get(architecture, ()))
-    return {name: f"usr/{name}" for name in sorted(names)}
+    if codename in _BY_DEBOOTSTRAP:
+        more = _MULTILIB.get(architecture, ())
+    else:
+        more = ("lib64",) if architecture in _LOADER_IN_LIB64 else ()
+    return {name: f"usr/{name}" for name in sorted(("bin", "lib", "sbin", *more))}
 
 
 def _family(suite: str) -> tuple[str, ...]:
