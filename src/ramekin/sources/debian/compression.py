@@ -68,6 +68,7 @@ class _Gzip:
 
         self._state = zlib.decompressobj(31)
         self._held = b""
+        self._may_hold = False
 
     def decompress(self, data: bytes, most: int) -> bytes:
         plain = self._state.decompress(self._held + data, most)
