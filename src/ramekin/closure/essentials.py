@@ -1,21 +1,69 @@
-"""What every program may silently expect to find, as small layers that all images share."""
+"""What every program may silently expect to find, as small trees that stand lowest in all images.
+
+| name | holds |
+|---|---|
+| `skeleton` | Debian's folders, the links of a merged /usr, mount points; cannot be left out |
+| `accounts` | passwd and group with the base accounts and `nonroot` (65532) |
+| `nsswitch` | nsswitch.conf: files, then DNS |
+| `os-release` | what the suite says of itself |
+| `tmp` | /tmp and /var/tmp for everyone |
+| `ca-certificates`, `tzdata` | Debian's packages of that name, without what they depend on |
+
+All of the first five depend on the suite alone, so they are one layer under everything.
+"""
 
 from __future__ import annotations
 
+import difflib
+
+from ramekin.closure import accounts
+from ramekin.closure.files import SKELETON
 from ramekin.errors import UsageError
-from ramekin.image import tree
-from ramekin.image.tree import Tree
+from ramekin.image import tree as trees
+from ramekin.image.tree import Entry, Tree
 from ramekin.sources.protocol import SuiteFacts
 
 NAMES = ("accounts", "ca-certificates", "nsswitch", "os-release", "skeleton", "tmp", "tzdata")
 PACKAGES = ("ca-certificates", "tzdata")
+MTIME = 0
+
+_NSSWITCH = """\
+passwd:     files
+group:      files
+shadow:     files
+gshadow:    files
+hosts:      files dns
+networks:   files
+protocols:  files
+services:   files
+ethers:     files
+rpc:        files
+netgroup:   nis
+"""
+_MODES = {
+    "home/nonroot": (0o700, accounts.NONROOT, accounts.NONROOT),
+    "proc": (0o555, 0, 0),
+    "root": (0o700, 0, 0),
+    "run/lock": (0o1777, 0, 0),
+    "sys": (0o555, 0, 0),
+    "tmp": (0o1777, 0, 0),
+    "usr/local": (0o755, 0, 0),
+    "var/local": (0o2775, 0, 50),
+    "var/mail": (0o2775, 0, 8),
+    "var/tmp": (0o1777, 0, 0),
+}
 
 
-def leave_out(names: frozenset[str]) -> frozenset[str]:
-    """Check names of essentials to leave out, with or without `essentials/` before them."""
-    for name in names:
+def check(names: frozenset[str]) -> frozenset[str]:
+    """`names` of essentials to leave out; `UsageError` for one that is not known or cannot be left out."""
+    for name in sorted(names):
+        if name == "skeleton":
+            raise UsageError(
+                "the folders of an image cannot be left out", hint="drop another of the essentials"
+            )
         if name not in NAMES:
-            raise UsageError(f"there are no essentials named {name!r}", hint="they are " + ", ".join(NAMES))
+            near = difflib.get_close_matches(name, NAMES, n=3) or NAMES
+            raise UsageError(f"there are no essentials named {name!r}", hint="near names: " + ", ".join(near))
     return names
 
 
@@ -26,5 +74,32 @@ def packages(leave_out: frozenset[str] = frozenset()) -> tuple[str, ...]:
 
 def essentials(suite: SuiteFacts, leave_out: frozenset[str] = frozenset()) -> tuple[tuple[str, Tree], ...]:
     """The lowest layers of every image, lowest first: each a name and a tree."""
-    skeleton = [tree.directory(path) for path in ("etc", "usr", "usr/bin", "var", "tmp")]
-    return (("skeleton", Tree(skeleton)),)
+    check(leave_out)
+    entries = [*_skeleton(suite)]
+    if "tmp" not in leave_out:
+        entries += [_folder("tmp"), _folder("var/tmp")]
+    if "accounts" not in leave_out:
+        entries.append(trees.file("etc/passwd", accounts.passwd(()), mtime=MTIME))
+        entries.append(trees.file("etc/group", accounts.group(()), mtime=MTIME))
+    if "nsswitch" not in leave_out:
+        entries.append(trees.file("etc/nsswitch.conf", _NSSWITCH.encode(), mtime=MTIME))
+    if "os-release" not in leave_out and suite.os_release:
+        entries.append(trees.file("usr/lib/os-release", suite.os_release.encode(), mtime=MTIME))
+        entries.append(trees.symlink("etc/os-release", "../usr/lib/os-release", mtime=MTIME))
+    return (("base", Tree(entries)),)
+
+
+def _folder(path: str) -> Entry:
+    mode, uid, gid = _MODES.get(path, (0o755, 0, 0))
+    return trees.directory(path, mode=mode, uid=uid, gid=gid, mtime=MTIME)
+
+
+def _skeleton(suite: SuiteFacts) -> list[Entry]:
+    entries = [_folder(path) for path in sorted(SKELETON - {"tmp", "var/tmp"})]
+    entries.append(_folder("home/nonroot"))
+    for link, target in sorted(suite.merged.items()):
+        entries.append(trees.symlink(link, target, mtime=MTIME))
+        entries.append(_folder(target))
+    entries.append(trees.symlink("var/run", "/run", mtime=MTIME))
+    entries.append(trees.symlink("var/lock", "/run/lock", mtime=MTIME))
+    return entries

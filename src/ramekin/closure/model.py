@@ -73,20 +73,18 @@ class Alternative(msgspec.Struct, frozen=True, array_like=True):
 class Library(msgspec.Struct, frozen=True, array_like=True):
     """A shared object in a folder where the dynamic loader may look, or a link there.
 
-    `path` is a tree path. For an ELF file `soname` is its DT_SONAME (or its file name), `flags` the
-    type word of ld.so.cache and `osversion` the least kernel it asks for. For a link `target` is the tree path
-    that it leads to and the rest is empty.
+    `path` is a tree path. For an ELF file `soname` is its DT_SONAME (or its file name) and `flags` the type
+    word of ld.so.cache. For a link `target` is the tree path that it leads to and the rest is empty.
     """
 
     path: str
     soname: str = ""
     flags: int = 0
-    osversion: int = 0
     target: str = ""
 
 
 class Diversion(msgspec.Struct, frozen=True, array_like=True):
-    """This package's right to have other packages' file `path` renamed to `to`; tree paths (dpkg-divert(1))."""
+    """Other packages' file at the tree path `path` is renamed to `to` (dpkg-divert(1))."""
 
     path: str
     to: str

@@ -162,7 +162,10 @@ _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]|[@*#?$!-]")
 _BRACED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-]")
 _BRACE_OPERATOR = re.compile(r":?[-=?+]|%%?|##?|//?|\^\^?|,,?|:")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
-_RESERVED = frozenset("if then elif else fi for in do done while until case esac { } !".split())
+_RESERVED = frozenset(
+    ("if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "case")
+)
+_RESERVED |= {"esac", "{", "}", "!"}
 _DEPTH = 200
 
 
@@ -402,12 +405,10 @@ class _Reader:
     def _braced(self, quoted: bool) -> Part:
         source = self.source
         self.position += 2
-        if source[self.position : self.position + 1] == "#" and (
-            length := _BRACED.match(source, self.position + 1)
-        ):
-            if source[length.end() : length.end() + 1] == "}":
-                self.position = length.end() + 1
-                return Variable(length.group(), "length", None, quoted)
+        length = _BRACED.match(source, self.position + 1)
+        if length and source[self.position] == "#" and source.startswith("}", length.end()):
+            self.position = length.end() + 1
+            return Variable(length.group(), "length", None, quoted)
         name = _BRACED.match(source, self.position)
         if name is None:
             raise self.fail("${ is followed by no name")

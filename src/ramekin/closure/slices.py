@@ -15,7 +15,7 @@ from functools import cache
 from ramekin.closure import data
 from ramekin.closure.model import SliceChoice, SliceTally
 from ramekin.errors import FormatError, UsageError
-from ramekin.image.tree import Entry, Kind, Tree
+from ramekin.image.tree import Kind, Tree
 
 _COMPILERS = frozenset(("build-essential", "gcc", "g++", "clang", "gfortran", "cpp"))
 _FOR_COMPILERS = frozenset(("headers", "static-libraries"))
