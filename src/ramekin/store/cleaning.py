@@ -106,8 +106,9 @@ def verify(store: Store, progress: Progress = SILENT) -> Verification:
     """
     backend = store.backend
     damage: list[Damage] = []
-    blobs = sorted(backend.list("blobs"), key=lambda found: found.name)
+    # results first: the blobs of those that are recorded meanwhile would be missed
     results = sorted(backend.list("results"), key=lambda found: found.name)
+    blobs = sorted(backend.list("blobs"), key=lambda found: found.name)
     with progress.task("verify", total=sum(found.size for found in blobs)) as task:
         for found in blobs:
             reason = _blob_damage(store, found)
@@ -157,11 +158,12 @@ def collect(
             debris = debris.plus(found.size)
             if not dry_run:
                 backend.delete(found.name)
-        blobs = {found.name: found for found in backend.list("blobs")}
         gone: dict[str, Stored] = {}
         results: list[tuple[Stored, tuple[str, ...]]] = []
-        for found in list(backend.list("results")):
-            names = _blobs_of(store, found)
+        # results first: the blobs of those that are recorded meanwhile would be missed
+        named = [(found, _blobs_of(store, found)) for found in backend.list("results")]
+        blobs = {found.name: found for found in backend.list("blobs")}
+        for found, names in named:
             if names is None or any(name not in blobs for name in names):
                 gone[found.name] = found
             else:

@@ -12,8 +12,6 @@ import contextlib
 import fcntl
 import io
 import os
-import secrets
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -210,7 +208,7 @@ class Folder:
                 count += 1
                 size += _size_of(f"{staging}/{name}")
                 if not dry_run:
-                    shutil.rmtree(f"{staging}/{name}", ignore_errors=True)
+                    _remove_tree(f"{staging}/{name}")
         locks = self._base + "locks"
         for name in _listdir(locks):
             with _dead(f"{locks}/{name}") as dead:
@@ -225,7 +223,7 @@ class StagedFile:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._path = f"{folder.desk()}/blob-{secrets.token_hex(8)}"
+        self._path = f"{folder.desk()}/blob-{os.urandom(8).hex()}"
         try:
             # read-only from birth: a layout may later hold it as a hard link
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
@@ -319,6 +317,13 @@ def _listdir(path: str) -> list[str]:
         return []
 
 
+def _remove_tree(path: str | Path) -> None:
+    # imported here, for it brings in every compression module and a warm build needs none
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def _size_of(path: str) -> int:
     total = 0
     for folder, _, files in os.walk(path):
@@ -362,7 +367,7 @@ def _desk(staging: str) -> Path:
             return _desks[own]
         _sweep_dead_desks(staging)
         while True:
-            path = f"{staging}/{own[0]}-{secrets.token_hex(4)}"
+            path = f"{staging}/{own[0]}-{os.urandom(4).hex()}"
             os.mkdir(path, 0o700)
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -382,10 +387,10 @@ def _sweep_dead_desks(staging: str) -> None:
     for name in _listdir(staging):
         with _dead(f"{staging}/{name}") as dead:
             if dead:
-                shutil.rmtree(f"{staging}/{name}", ignore_errors=True)
+                _remove_tree(f"{staging}/{name}")
 
 
 def _clear_desk(pid: int, staging: str) -> None:
     # a forked child runs this too, and its parent still works there
     if pid == os.getpid() and (desk := _desks.pop((pid, staging), None)) is not None:
-        shutil.rmtree(desk, ignore_errors=True)
+        _remove_tree(desk)

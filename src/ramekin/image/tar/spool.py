@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import weakref
 from pathlib import Path
 
@@ -25,7 +24,7 @@ class Spool:
     __slots__ = ("_descriptor", "owner", "path", "size")
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / f"spool-{secrets.token_hex(8)}"
+        self.path = folder / f"spool-{os.urandom(8).hex()}"
         self.size = 0
         try:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
