@@ -30,6 +30,7 @@ _REF_NAME = re.compile(rf"{_WORD}(?:/{_WORD})*", re.ASCII)
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{{1,5}}))?", re.ASCII)
 _AT_DIGEST = re.compile(r"(.*)@([A-Za-z0-9+._-]+:.*)", re.DOTALL)
+_PATH_AT_DIGEST = re.compile(r"([^:]*)@(sha[0-9]+:.*)", re.DOTALL)
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 
 
@@ -85,11 +86,8 @@ def parse(text: str) -> Reference:
         name, tag = split_name(name)
         check_repository(name, where=text)
         return Reference(scheme, path, tag=check_tag(tag, where=text) if tag else "", name=name)
-    digest: Digest | None = None
-    if found := _AT_DIGEST.fullmatch(rest):
-        path, digest = found[1], _digest(found[2], where=text)
-        if ":" not in path:
-            return Reference(scheme, path, digest=digest)
+    if found := _PATH_AT_DIGEST.fullmatch(rest):
+        return Reference(scheme, found[1], digest=_digest(found[2], where=text))
     path, colon, tag = rest.partition(":")
     if colon and not _REF_NAME.fullmatch(tag):
         raise UsageError(
