@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import posixpath
 import re
 import struct
 
@@ -29,7 +28,7 @@ _PASSWORD = "changeit"
 
 
 def make_bundle(files: Files) -> bytes:
-    """Write the bundle and the links to it; gives the bundle's bytes, each certificate under a `# NAME` line."""
+    """Write the bundle and the links to it; gives the bundle's bytes."""
     parts: list[bytes] = []
     for path in sorted(files.entries):
         entry = files.entries[path]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ramekin.closure import accounts
-from ramekin.closure.model import Alternative, Diversion, Slave, User
+from ramekin.closure.model import Alternative, DeferredLink, Diversion, Slave, User
 from ramekin.closure.shell import Redirect, Simple, parse
 from ramekin.image.tree import Kind
 
@@ -348,13 +348,15 @@ def _binary(a: str | None, operator: str, b: str | None) -> bool | None:
 
 
 def _unary(walk: Walk, operator: str, value: str | None) -> bool | None:
+    from ramekin.closure.scripts import needless
+
     if value is None:
         return None
     if operator in ("-z", "-n"):
         return (value == "") is (operator == "-z")
     if operator in ("-t", "-p", "-S", "-b", "-c"):
         return False
-    if value == "/usr/share/debconf/confmodule":
+    if value in needless().present:
         return True
     if not value.startswith("/"):
         return False if value == "" else None
@@ -986,9 +988,11 @@ def _setcap(walk: Walk, node: Simple, words: Words) -> bool | None:
 
 
 def _source(walk: Walk, node: Simple, words: Words) -> bool | None:
-    """`. FILE`: debconf's module asks nobody; a file of the package itself is walked too."""
+    """`. FILE`: a file of the package itself is walked too; functions of known others are commands here."""
+    from ramekin.closure.scripts import needless
+
     path = words[1] if len(words) > 1 else None
-    if path is not None and path.startswith("/usr/share/debconf/confmodule"):
+    if path is not None and path in needless().present:
         return True
     entry = walk.files.resolve(path) if path is not None else None
     if path is None or entry is None or entry.size > 1 << 20:
@@ -1027,7 +1031,39 @@ def _exec(walk: Walk, node: Simple, words: Words) -> bool | None:
     return True
 
 
+def _php_invoke(walk: Walk, node: Simple, words: Words) -> bool | None:
+    """php-common's `php_invoke enmod VERSION SAPI MODULE`: a link for each way to run PHP in the image."""
+    if list(words[1:2]) != ["enmod"] or len(words) != 5:
+        walk.report(node.line, node.text)
+        return None
+    version, module = words[2], words[4]
+    if module is None:
+        walk.outcome.say(f"{walk.script}: modules link themselves")
+        return None
+    ini = walk.files.resolve(f"/etc/php/{version}/mods-available/{module}.ini")
+    if version is None or ini is None:
+        walk.report(node.line, node.text)
+        return None
+    priority = re.search(rb"^;\s*priority=(\d+)", ini.read(), re.MULTILINE)
+    number = int(priority.group(1)) if priority else 20
+    for way, package in _PHP_WAYS.items():
+        place = f"etc/php/{version}/{way}/conf.d/{number:02}-{module}.ini"
+        target = f"/etc/php/{version}/mods-available/{module}.ini"
+        walk.outcome.deferred.append(DeferredLink(place, target, package.format(version)))
+    return True
+
+
+_PHP_WAYS = {
+    "apache2": "libapache2-mod-php{}",
+    "cgi": "php{}-cgi",
+    "cli": "php{}-cli",
+    "embed": "libphp{}-embed",
+    "fpm": "php{}-fpm",
+    "phpdbg": "php{}-phpdbg",
+}
+
 _HANDLERS: dict[str, Handler] = {
+    "php_invoke": _php_invoke,
     "mkdir": _mkdir,
     "install": _install,
     "cp": _cp,

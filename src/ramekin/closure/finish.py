@@ -103,7 +103,7 @@ def _accounts(facts: Sequence[PackageFacts], mtime: int) -> list[Entry]:
 
 
 def best(candidates: Iterable[Alternative]) -> Alternative:
-    """The candidate that update-alternatives(1) chooses by itself: the highest priority, then the first path."""
+    """What update-alternatives(1) chooses by itself: the highest priority, then the first path."""
     return min(candidates, key=lambda one: (-one.priority, one.path))
 
 

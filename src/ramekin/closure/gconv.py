@@ -1,4 +1,4 @@
-"""The lists of iconv modules kept in step with the modules that are there (gconv-modules, glibc manual 6.5.4).
+"""The lists of iconv modules kept in step with those that are there (glibc manual, 6.5.4).
 
 When rare modules are left out, their lines in `gconv-modules` and `gconv-modules.d/*.conf` go too, so that
 asking for a character set that is not there is an error at once and not a failed load.

@@ -1,9 +1,9 @@
 """`etc/ld.so.cache` for any architecture, from facts about libraries (glibc, sysdeps/generic/dl-cache.h).
 
 What ldconfig does on the running machine is done here on values: each folder of the configuration is looked
-through once, names that are links count when they are the soname or the linker's name, and the entries stand in
-the order that the loader's binary search asks for. Only the new format (`glibc-ld.so.cache1.1`) is written,
-as every glibc since 2.2 reads it.
+through once, names that are links count when they are the soname or the linker's name, and the entries
+stand in the order that the loader's binary search asks for. Only the new format
+(`glibc-ld.so.cache1.1`) is written, which every glibc since 2.2 reads.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def configuration(tree: Tree) -> tuple[tuple[str, str], ...]:
 
 
 def _reader(content: Content) -> Callable[[int, int], bytes]:
-    """A function that reads `size` bytes at an offset of a content, without the rest where that is possible."""
+    """A function that reads `size` bytes at an offset of a content, and no more where possible."""
     if isinstance(content, Inline):
         return lambda offset, size: content.data[offset : offset + size]
     if isinstance(content, Span):

@@ -57,13 +57,15 @@ def needs(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _fill(package: str) -> Callable[[str], str]:
+    """Puts the version in the package's name for `{version}`."""
+    version = (re.search(r"[0-9][0-9.]*", package) or [""])[0]
+    return lambda text: text.replace("{version}", version)
+
+
 def apply(found: data.Recipe, package: str, files: Files, outcome: Outcome) -> None:
     """Do to `files` what a recipe says. `FormatError` when it names what the package has not."""
-    version = (re.search(r"[0-9][0-9.]*", package) or [""])[0]
-
-    def fill(text: str) -> str:
-        return text.replace("{version}", version)
-
+    fill = _fill(package)
     for name in found.users:
         user = accounts.table().users.get(name)
         if user is None:
@@ -113,7 +115,10 @@ def apply(found: data.Recipe, package: str, files: Files, outcome: Outcome) -> N
 
 def deferred(found: data.Recipe, package: str, files: Files) -> tuple[DeferredLink, ...]:
     """Links that a recipe makes only beside other packages, or only where no package has the path."""
-    links = [DeferredLink(link.path, link.target, link.when) for link in found.links if link.when]
+    fill = _fill(package)
+    links = [
+        DeferredLink(fill(link.path), fill(link.target), fill(link.when)) for link in found.links if link.when
+    ]
     for name in found.built_in:
         maker = _LINKS.get(name)
         if maker is not None:
@@ -123,11 +128,11 @@ def deferred(found: data.Recipe, package: str, files: Files) -> tuple[DeferredLi
 
 def hints(found: data.Recipe, package: str) -> Hints:
     """What a recipe says about running an image; the user as numbers."""
-    version = (re.search(r"[0-9][0-9.]*", package) or [""])[0]
     image = found.image
+    fill_one = _fill(package)
 
     def fill(texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(text.replace("{version}", version) for text in texts)
+        return tuple(map(fill_one, texts))
 
     user = ""
     if image.user:
@@ -138,7 +143,7 @@ def hints(found: data.Recipe, package: str) -> Hints:
         fill(image.cmd),
         fill(image.env),
         user,
-        image.workdir.replace("{version}", version),
+        fill_one(image.workdir),
         image.ports,
         fill(image.volumes),
         image.stop_signal,

@@ -206,10 +206,10 @@ class Walk:
             if isinstance(part, shell.Text):
                 expression += re.sub(r"([*?\[])", r"[\1]", part.text) if part.quoted else part.text
             else:
-                value = self.text(Word((part,), ""))
-                if value is None:
+                inner = self.text(Word((part,), ""))
+                if inner is None:
                     return None
-                expression += value
+                expression += inner
         if expression == "*":
             return True
         return None if subject is None else fnmatch.fnmatchcase(subject, expression)
@@ -399,11 +399,11 @@ class Walk:
         words = self.fields(node.words)
         if not words:
             return True
-        name = words[0]
+        command = words[0]
         if self.covered(node, words):
             return None
-        if name is not None and name in self.functions:
-            return self._call(self.functions[name], words)
+        if command is not None and command in self.functions:
+            return self._call(self.functions[command], words)
         return commands.run(self, node, words, piped=piped)
 
     def _call(self, body: Node, words: list[str | None]) -> bool | None:

@@ -125,6 +125,7 @@ class Needless(msgspec.Struct, forbid_unknown_fields=True):
     commands: dict[str, str]
     sections: dict[str, str]
     triggers: dict[str, str]
+    present: tuple[str, ...] = ()
     scripts: tuple[NeedlessScript, ...] = ()
 
 
