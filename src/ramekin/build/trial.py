@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ramekin.build import configure, fields, request
 from ramekin.errors import RamekinError, UsageError
 from ramekin.image.image import Image
 from ramekin.image.oci import Runtime
-from ramekin.progress import Progress
+from ramekin.progress import Progress, Task
 
 RUNTIMES = ("bwrap", "runc")
 NETWORKS = ("host", "none")
@@ -286,21 +286,28 @@ def bundle(run: Container) -> dict[str, Any]:
     }
 
 
-def run(image: Image, wishes: Wishes, *, runtime: str, progress: Progress) -> int:
-    """Run an image to its end and give the exit code of its program (128 + N for signal N).
+@contextmanager
+def prepared(image: Image, wishes: Wishes, *, progress: Progress) -> Iterator[Container]:
+    """A container of an image, its files laid out for as long as the context lasts.
 
-    `progress` is only used until the program starts. Raises what reading the image raises, `UsageError` for
-    wishes that the image cannot fulfil, `RamekinError` when the runtime cannot be started.
+    Raises what reading the image raises, `NotFoundError` when it is for other machines only, `UsageError` for
+    wishes that it cannot fulfil.
     """
     chosen = image.choose(configure.platform(request.host_architecture()))
     settings = chosen.config(chosen.manifest()).config or Runtime()
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with _unpacked(chosen, progress) as root:
         made = container(root, settings, wishes, terminal=terminal)
-        _make_folder(root, made.workdir, made.user)
-        if runtime == "runc":
-            return _run_runc(made)
-        return _run_bwrap(made)
+        _furnish(made)
+        yield made
+
+
+def run(made: Container, *, runtime: str) -> int:
+    """Run a container to its end and give the exit code of its program (128 + N for signal N).
+
+    `RamekinError` when the runtime cannot be started.
+    """
+    return _run_runc(made) if runtime == "runc" else _run_bwrap(made)
 
 
 @contextmanager
@@ -313,10 +320,25 @@ def _unpacked(image: Image, progress: Progress) -> Iterator[Path]:
     try:
         folder.chmod(0o711)
         root = folder / "rootfs"
-        transports.write(image, Reference("rootfs", str(root)), progress=progress)
+        transports.write(image, Reference("rootfs", str(root)), progress=_WithoutNotes(progress))
         yield root
     finally:
         remove(folder)
+
+
+class _WithoutNotes:
+    """Progress without notes: whose files a throw-away copy has is nobody's concern."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def task(self, label: str, *, total: int | None = None, unit: str = "B") -> AbstractContextManager[Task]:
+        return self._progress.task("laying out files", total=total, unit=unit)
+
+    def note(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self._progress.warn(text)
 
 
 def remove(folder: Path) -> None:
@@ -334,18 +356,39 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, onerror=open_up)
 
 
-def _make_folder(root: Path, inside: str, user: Identity) -> None:
-    """Make the folder that the program starts in where the image has it not, without following links."""
+def _furnish(made: Container) -> None:
+    """Make the places that the sandbox mounts things on, and the folder that the program starts in.
+
+    A sandbox made by another user than the one who owns the files could not.
+    """
+    for inside in ("/proc", "/dev", "/sys"):
+        _make_place(made.root, inside)
+    for path in made.binds:
+        link = made.root / str(path).lstrip("/")
+        if link.is_symlink() and not link.parent.is_symlink():
+            link.unlink()
+        _make_place(made.root, str(path), folder=False)
+    for item in made.volumes:
+        _make_place(made.root, item.inside, folder=item.host.is_dir())
+    _make_place(made.root, made.workdir, owner=made.user)
+
+
+def _make_place(root: Path, inside: str, *, folder: bool = True, owner: Identity | None = None) -> None:
+    """Make a folder or an empty file where the image has it not; never through a link of the image's."""
+    parts = [part for part in inside.split("/") if part]
     path = root
-    for part in inside.strip("/").split("/"):
+    for number, part in enumerate(parts, 1):
         path = path / part
-        if path.is_symlink() or path.exists():
-            if path.is_symlink():
-                return
+        if path.is_symlink():
+            return
+        if path.exists():
             continue
-        path.mkdir()
-        if os.geteuid() == 0:
-            os.chown(path, user.uid, user.gid)
+        if number == len(parts) and not folder:
+            path.touch()
+        else:
+            path.mkdir()
+        if owner is not None and os.geteuid() == 0:
+            os.chown(path, owner.uid, owner.gid)
 
 
 def _run_bwrap(made: Container) -> int:
@@ -371,6 +414,11 @@ def _become(who: Identity | None) -> None:
 def _run_runc(made: Container) -> int:
     import msgspec
 
+    if os.geteuid() != 0 and made.user.uid != 0:
+        raise RamekinError(
+            "runc without root can be no other user than root inside",
+            hint="take --runtime bwrap, or --user root",
+        )
     folder = made.root.parent
     (folder / "config.json").write_bytes(msgspec.json.encode(bundle(made)))
     name = folder.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -70,8 +71,11 @@ def run(
     )
     place = reference.parse(image)
     chosen = trial.choose_runtime(runtime)
-    with (
-        terminal.progress() as progress,
-        transports.read(place, plain_http=bool(plain_http), progress=progress) as opened,
-    ):
-        return trial.run(opened, wishes, runtime=chosen, progress=progress)
+    with ExitStack() as stack:
+        # the display is gone before the program has the terminal to itself
+        with terminal.progress() as progress:
+            opened = stack.enter_context(
+                transports.read(place, plain_http=bool(plain_http), progress=progress)
+            )
+            made = stack.enter_context(trial.prepared(opened, wishes, progress=progress))
+        return trial.run(made, runtime=chosen)

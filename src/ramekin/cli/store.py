@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
@@ -21,8 +21,17 @@ def du(*, store: StoreOption = None, json: JsonOption = False) -> int:
     """Say what the store holds."""
     from ramekin.store import cleaning
 
-    opened = options.open_store(store)
-    _tell(opened.location, cleaning.usage(opened), json=json)
+    usage = cleaning.usage(options.open_store(store))
+    if json:
+        terminal.write_json(usage)
+        return 0
+    rows = [("blobs", usage.blobs), ("results", usage.results), ("debris", usage.debris), ("bad", usage.bad)]
+    terminal.write_table(
+        ("what", "number", "size"),
+        [(name, f"{count.number:,}", terminal.size(count.size)) for name, count in rows],
+        numbers=(1, 2),
+    )
+    terminal.say(f"{terminal.size(usage.size)} in {usage.location}")
     return 0
 
 
@@ -31,11 +40,17 @@ def verify(*, store: StoreOption = None, json: JsonOption = False) -> int:
     """Read every blob again and move damaged ones aside; exit with 1 when there was any."""
     from ramekin.store import cleaning
 
-    opened = options.open_store(store)
     with terminal.progress() as progress:
-        report = cleaning.verify(opened, progress)
-    _tell(opened.location, report, json=json)
-    return 1 if report.bad else 0
+        found = cleaning.verify(options.open_store(store), progress)
+    if json:
+        terminal.write_json(found)
+    else:
+        for damage in found.damage:
+            moved = f", moved to {damage.moved}" if damage.moved else ", removed"
+            terminal.write(f"{damage.name}: {damage.reason}{moved}")
+        read = f"{terminal.plural(found.blobs.number, 'blob')}, {found.results.number:,} results read"
+        terminal.say(f"{read}, {len(found.damage) or 'none'} damaged")
+    return 1 if found.damage else 0
 
 
 @app.command
@@ -54,45 +69,35 @@ def gc(
     store: StoreOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Remove what is no longer needed."""
+    """Remove what is broken or left behind, and what is older or more than is wanted."""
     from ramekin.store import cleaning
 
-    opened = options.open_store(store)
-    report = cleaning.collect(
-        opened,
+    if older_than is not None and not 0 <= older_than < 1e6:
+        raise UsageError(f"--older-than: {older_than:g} days cannot be", hint="choose 0 or more")
+    limit = size(keep_size) if keep_size is not None else None
+    collected = cleaning.collect(
+        options.open_store(store),
         older_than=older_than * 86400 if older_than is not None else None,
-        size_limit=size(keep_size) if keep_size is not None else None,
+        size_limit=limit,
         dry_run=dry_run,
     )
-    _tell(opened.location, report, json=json)
+    if json:
+        terminal.write_json(collected)
+        return 0
+    rows = [("blobs", collected.blobs), ("results", collected.results), ("debris", collected.debris)]
+    terminal.write_table(
+        ("removed", "number", "size"),
+        [(name, f"{count.number:,}", terminal.size(count.size)) for name, count in rows],
+        numbers=(1, 2),
+    )
+    would = "would be " if dry_run else ""
+    terminal.say(f"{terminal.size(collected.kept.size)} {would}kept in {collected.location}")
     return 0
 
 
 def size(text: str) -> int:
     """Bytes from `5GB`, `500 MB`, `1024`; `UsageError` otherwise."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)b?", text.strip().lower())
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kmgt]?)b?", text.strip().lower(), re.ASCII)
     if found is None:
         raise UsageError(f"--keep-size: {text!r} is not a size", hint="write it as 500MB or 5GB")
     return int(float(found[1]) * _UNITS[found[2]])
-
-
-def _tell(location: str, report: Any, *, json: bool) -> None:
-    import dataclasses
-
-    data = dataclasses.asdict(report)
-    if json:
-        terminal.write_json({"store": location, **data})
-        return
-    terminal.write(f"store: {location}")
-    for name, value in data.items():
-        terminal.write(f"{name.replace('_', ' ')}: {_spell(name, value)}")
-
-
-def _spell(name: str, value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (
-            terminal.size(value) if any(word in name for word in ("bytes", "size", "freed")) else f"{value:,}"
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value) or "none"
-    return str(value)
