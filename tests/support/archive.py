@@ -402,8 +402,7 @@ class Server:
         self.hook: Callable[[str], None] | None = None
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Quiet(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -448,6 +447,13 @@ class Server:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are what these tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):

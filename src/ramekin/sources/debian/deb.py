@@ -92,8 +92,9 @@ def _read(stream: BinaryIO, package: Package, where: str, spool: Path, limit: in
     name, member = _next(members, where, "debian-binary")
     version = member.read(64)
     if name != "debian-binary" or not version.startswith(b"2."):
+        found = f"{name} {version[:8]!r}"
         raise FormatError(
-            f"{where} is not a Debian package of format 2: its first member is {name}", hint=_BROKEN
+            f"{where} is not a Debian package of format 2: it begins with {found}", hint=_BROKEN
         )
     name, member = _next(members, where, "control.tar")
     with _unpacked(name, member, "control.tar", where) as plain:
