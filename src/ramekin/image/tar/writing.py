@@ -169,7 +169,11 @@ class _Pieces:
             records[b"gid"], gid = b"%d" % gid, 0
         if not 0 <= mtime <= _NUMBER_LIMIT:
             records[b"mtime"], mtime = b"%d" % mtime, 0
-        for key, value in entry.xattrs if entry.kind is not Kind.HARDLINK else ():
+        for key, value in entry.xattrs:
+            if "=" in key or not key:
+                raise FormatError(
+                    f"entry {entry.path!r} has the attribute {key!r}, whose name tar cannot hold"
+                )
             records[b"SCHILY.xattr." + to_bytes(key)] = value
         header = self._header(
             name, entry.mode, uid, gid, size, mtime, _TYPES[entry.kind], target, prefix, entry.device
