@@ -1,19 +1,161 @@
-"""The rules that judge evidence: data/policy.yaml, read once."""
+"""The rules that judge evidence: data/policy.yaml, read once.
+
+A need weighs by the place of the file that has it (`place_of`) and by its kind (`Policy.weighs`).
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ramekin.closure.evidence.model import Kind
+
+_FILE = Path(__file__).parent / "data/policy.yaml"
+
+
+class Weight(StrEnum):
+    """How far the needs of a place are followed."""
+
+    STRONG = "strong"
+    PROGRAM = "program"
+    HELPER = "helper"
+    WEAK = "weak"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A class of tree paths."""
+
+    name: str
+    weight: Weight
+    reason: str
+    match: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What evidence cannot see of one package, said by hand."""
+
+    package: str
+    reason: str
+    needs: tuple[str, ...] = ()
+    ignores: re.Pattern[str] | None = None
+    drops: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of data/policy.yaml."""
+    """The rules of data/policy.yaml.
 
-    digest: str = ""
+    `essential` gives for a command the Essential package that brings it; `anyones` are paths of Essential packages
+    that count wherever they stand.
+    """
+
+    digest: str
+    places: tuple[Place, ...]
+    programs_only: frozenset[Kind]
+    ignored_paths: re.Pattern[str]
+    module_folders: re.Pattern[str]
+    ignored_commands: frozenset[str]
+    anyones: frozenset[str]
+    essential: Mapping[str, str]
+    corrections: Mapping[str, Correction]
+
+    def weight(self, place: str) -> Weight:
+        """How far the needs of files at a place (by name) are followed."""
+        return self._by_name(place).weight
+
+    def reason(self, place: str) -> str:
+        """Why the place weighs as it does."""
+        return self._by_name(place).reason
+
+    def _by_name(self, place: str) -> Place:
+        return next(known for known in self.places if known.name == place)
+
+    def follows(self, kind: Kind, place: str, *, asked: bool, reached: bool) -> bool:
+        """Whether a need counts.
+
+        `asked` says that the user named the package, `reached` that evidence led to the very file.
+        """
+        weight = self.weight(place)
+        if kind in _EVERYWHERE:
+            return weight is not Weight.WEAK or kind is Kind.NEEDED
+        if weight is Weight.WEAK:
+            return False
+        if kind is Kind.RUNTIME:
+            return asked
+        if weight is Weight.HELPER:
+            return reached
+        if kind in self.programs_only or (weight is Weight.PROGRAM and kind in _OF_SCRIPTS):
+            return asked or reached
+        return True
+
+
+_EVERYWHERE = frozenset((Kind.NEEDED, Kind.LOADED, Kind.LINK, Kind.MODULE))
+_OF_SCRIPTS = frozenset((Kind.INTERPRETER, Kind.PYTHON, Kind.PERL, Kind.RUBY, Kind.PHP, Kind.NODE))
 
 
 @cache
 def load() -> Policy:
     """The policy that comes with Ramekin."""
-    return Policy()
+    import hashlib
+
+    import yaml
+
+    data = _FILE.read_bytes()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    rules: dict[str, Any] = yaml.load(data, loader)
+    essential: dict[str, str] = {}
+    for package, names in rules["essential"].items():
+        for name in names:
+            essential.setdefault(name, package)
+    return Policy(
+        digest=hashlib.sha256(data).hexdigest(),
+        places=tuple(_place(rule) for rule in rules["places"]),
+        programs_only=frozenset(Kind(name) for name in rules["from_programs_only"]),
+        ignored_paths=_any(rule["match"] for rule in rules["ignored_paths"]),
+        module_folders=_any(rule["match"] for rule in rules["module_folders"]),
+        ignored_commands=frozenset(name for rule in rules["ignored_commands"] for name in rule["names"]),
+        anyones=frozenset(rules["essential_paths_for_all"]),
+        essential=essential,
+        corrections={rule["package"]: _correction(rule) for rule in rules["corrections"]},
+    )
+
+
+def _place(rule: Mapping[str, Any]) -> Place:
+    return Place(rule["name"], Weight(rule["weight"]), rule["reason"], _any(rule["match"]))
+
+
+def _correction(rule: Mapping[str, Any]) -> Correction:
+    return Correction(
+        rule["package"],
+        rule["reason"],
+        tuple(rule.get("needs", ())),
+        re.compile(rf"(?:{rule['ignores']})\Z") if "ignores" in rule else None,
+        re.compile(rf"(?:{rule['drops']})\Z") if "drops" in rule else None,
+    )
+
+
+def _any(patterns: Any) -> re.Pattern[str]:
+    return re.compile("(?:" + "|".join(f"(?:{pattern})" for pattern in patterns) + r")\Z", re.DOTALL)
+
+
+def place_of(path: str) -> str:
+    """The name of the place in which a tree path lies."""
+    for place in load().places:
+        if place.match.match(path):
+            return place.name
+    return "other"
+
+
+def is_command(path: str) -> bool:
+    """Whether a tree path lies where commands are looked for."""
+    return _COMMANDS.match(path) is not None
+
+
+_COMMANDS = re.compile(r"(?:usr/(?:local/)?)?(?:s?bin|games)/[^/]+\Z")

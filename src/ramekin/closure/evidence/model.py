@@ -55,14 +55,18 @@ class Kind(StrEnum):
     RECIPE = "recipe"
     """What the package's recipe starts or links (an absolute path or a command)."""
     DATA = "data"
-    """A declared package of the same origin that holds data only (its name); made by `follow` only."""
+    """A declared package of the same origin that holds data or modules (its name); found by `follow`."""
+    META = "meta"
+    """What an empty package that was asked for depends on (its name); found by `follow`."""
+    CORRECTION = "correction"
+    """What the policy says by hand (a package's name); found by `follow`."""
 
 
 class Need(msgspec.Struct, frozen=True, array_like=True):
     """One thing that files of a package need.
 
-    `place` is the policy's class for where the needing files lie. `files` are at most `FILES_A_NEED` of
-    them, `count` is how many there are. `optional` is true when each of them says that it copes without
+    `place` is the policy's class for where the needing files lie. `files` are the first of them, `count` is
+    how many there are; all are listed where the policy may look at each file by itself. `optional` is true when each of them says that it copes without
     (a Python import under `try`).
     """
 
@@ -73,9 +77,6 @@ class Need(msgspec.Struct, frozen=True, array_like=True):
     count: int = 1
     optional: bool = False
     detail: str = ""
-
-
-FILES_A_NEED = 6
 
 
 class SharedObject(msgspec.Struct, frozen=True, array_like=True):
@@ -93,21 +94,15 @@ class Modules(msgspec.Struct, frozen=True, array_like=True):
     names: str
 
 
-class Script(msgspec.Struct, frozen=True, array_like=True):
-    """Files of one place that one interpreter runs."""
-
-    interpreter: str
-    place: str
-    files: tuple[int, ...]
-
-
 class PackageEvidence(msgspec.Struct, frozen=True, array_like=True):
     """What every closure must know of a prepared package.
 
     `files` are the tree paths of all that is not a folder, `sizes` their bytes as decimal words in the same
-    order. `provided` are lines of a tree path that the package brings about without owning it (the link of an
-    alternative), a tab, and the tree path of the file behind it. `data_only` is true when no file is a program,
-    a library or a module of a language. `notes` name files that were skipped and why.
+    order. `links` are lines of a symbolic link's place, a tab and its text. `provided` are lines of a tree path
+    that the package brings about without owning it (the link of an alternative), a tab, and the tree path of the
+    file behind it. `data_only` is true when no file is a program, a library or a module of a language. `start`
+    is the entry point, or the command, that the package's recipe gives. `notes` name files that were skipped
+    and why.
     """
 
     name: str
@@ -117,9 +112,10 @@ class PackageEvidence(msgspec.Struct, frozen=True, array_like=True):
     data_only: bool
     shared: tuple[SharedObject, ...] = ()
     modules: tuple[Modules, ...] = ()
-    scripts: tuple[Script, ...] = ()
     needs: tuple[Need, ...] = ()
+    links: str = ""
     provided: str = ""
+    start: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def paths(self) -> list[str]:
@@ -131,8 +127,8 @@ class Elf(msgspec.Struct, frozen=True, array_like=True):
     """An ELF file as the dynamic loader sees it.
 
     `needed` are its DT_NEEDED entries, each with the symbol versions asked of it, `search` the folders of
-    RUNPATH (or RPATH) with `$ORIGIN` as written, `versions` those that it defines, `weak` those that it asks for but
-    can do without.
+    RUNPATH (or RPATH) with `$ORIGIN` as written, `versions` the symbol versions that it defines. `inherits` is true
+    for RPATH, which also holds for what it loads.
     """
 
     file: int
@@ -157,13 +153,12 @@ class FileNeed(msgspec.Struct, frozen=True, array_like=True):
 class PackageDetail(msgspec.Struct, frozen=True, array_like=True):
     """What the level `files` and the proof must know of a prepared package.
 
-    `links` are symbolic links by file and text, `hard` hard links by file and the place of the file.
+    `hard` are hard links by file and the place of the file.
     """
 
     name: str
     elves: tuple[Elf, ...] = ()
     needs: tuple[FileNeed, ...] = ()
-    links: tuple[tuple[int, str], ...] = ()
     hard: tuple[tuple[int, int], ...] = ()
 
 

@@ -1,12 +1,520 @@
-"""From a prepared package's tree to its evidence. Pure: reads the tree's contents and nothing else."""
+"""From a prepared package's tree to its evidence. Pure: reads the tree's contents and nothing else.
+
+    entry ──first bytes, name──▶ reader (elf, shell, python, …) ──▶ findings (kind, target) of the file
+    findings of all files ──▶ PackageDetail;  those that the package does not meet itself ──▶ PackageEvidence
+
+Each file is opened at most once, and no more of it is read than its kind asks for. What cannot be read is
+skipped with a note; nothing that a file holds raises an error.
+"""
 
 from __future__ import annotations
 
-from ramekin.closure.evidence.model import PackageDetail, PackageEvidence, Scanned
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ramekin.closure import policy
+from ramekin.closure.evidence import elf, java, languages, python, settings, shell, strings
+from ramekin.closure.evidence.model import (
+    Elf,
+    FileNeed,
+    Kind,
+    Modules,
+    Need,
+    PackageDetail,
+    PackageEvidence,
+    Scanned,
+    SharedObject,
+)
 from ramekin.closure.model import Prepared
+from ramekin.closure.policy import Weight
+from ramekin.image.tree import Entry, Span
+from ramekin.image.tree import Kind as Entity
+
+TEXT_LIMIT = 4 << 20
+"""Bytes that a script, module or configuration file may have to be looked at."""
+ELF_LIMIT = 1 << 30
+JAR_LIMIT = 64 << 20
+
+_HEAD = 256
+_FILES_A_NEED = 4
+_MOST_FILES = 400
+_MOST_PATHS = 400
+_SOURCES = re.compile(
+    r".*\.(?:[chly]|cc|cpp|cxx|hh|hpp|hxx|tcc|rs|go|ml|mli|hs|inc|f|f90|ads|adb|java|s|S|o|a|la|html?|txt)\Z"
+)
+_SUFFIXES = {
+    ".py": "python",
+    ".pm": "perl",
+    ".pl": "perl",
+    ".rb": "ruby",
+    ".php": "php",
+    ".js": "node",
+    ".mjs": "node",
+    ".cjs": "node",
+    ".jar": "java",
+    ".service": "service",
+    ".desktop": "service",
+}
+_INTERPRETERS = (
+    ("python", "python"),
+    ("perl", "perl"),
+    ("ruby", "ruby"),
+    ("php", "php"),
+    ("node", "node"),
+    ("bash", "shell"),
+    ("dash", "shell"),
+    ("sh", "shell"),
+    ("ksh", "shell"),
+    ("zsh", "shell"),
+)
+_RUNTIMES = {"python": "python3", "perl": "perl", "ruby": "ruby", "php": "php", "node": "node"}
+_LANGUAGES = {"python": Kind.PYTHON, "perl": Kind.PERL, "ruby": Kind.RUBY, "php": Kind.PHP, "node": Kind.NODE}
+_QUIET = frozenset(("documentation", "hook", "build"))
+
+
+@dataclass(slots=True)
+class _File:
+    """A file under scan: its place in the list, its tree path, and what it shows."""
+
+    number: int
+    path: str
+    place: str
+    found: dict[tuple[Kind, str], bool] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: Kind, targets: Iterable[str], *, optional: bool = False) -> None:
+        for target in targets:
+            key = (kind, target)
+            self.found[key] = self.found.get(key, True) and optional
+
+
+@dataclass(slots=True)
+class _Python:
+    """A Python source whose imports wait to be confirmed by a parser."""
+
+    file: _File
+    data: bytes
+    modules: set[str]
 
 
 def scan(prepared: Prepared) -> Scanned:
     """The evidence of one package. Odd and hostile files are skipped with a note that names them."""
-    name = prepared.facts.name
-    return Scanned(PackageEvidence(name, "", "", 0, True), PackageDetail(name))
+    return _Scan(prepared).run()
+
+
+class _Scan:
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.notes: list[str] = []
+        self.paths: list[str] = []
+        self.sizes: list[str] = []
+        self.total = 0
+        self.files: list[_File] = []
+        self.elves: list[Elf] = []
+        self.shared: list[SharedObject] = []
+        self.links: list[tuple[int, str]] = []
+        self.hard: list[tuple[int, int]] = []
+        self.modules: dict[str, list[str]] = {}
+        self.python: list[_Python] = []
+        self.programs = False
+
+    def run(self) -> Scanned:
+        entries = list(self._listed())
+        own = {path: number for number, path in enumerate(self.paths)}
+        with _Reader() as reader:
+            for number, entry in entries:
+                self._look(number, entry, own, reader)
+        self._confirm()
+        return Scanned(self._evidence(own), self._detail())
+
+    def _listed(self) -> Iterator[tuple[int, Entry]]:
+        for path, entry in self.prepared.tree.items():
+            if entry.kind is Entity.DIRECTORY:
+                continue
+            if "\n" in path or "\t" in path or not path.isprintable():
+                self.notes.append(f"{path!a}: not looked at, its name is not plain text")
+                continue
+            number = len(self.paths)
+            self.paths.append(path)
+            self.sizes.append(str(entry.size))
+            self.total += entry.size
+            yield number, entry
+
+    def _look(self, number: int, entry: Entry, own: dict[str, int], reader: _Reader) -> None:
+        path = entry.path
+        if entry.kind is Entity.SYMLINK:
+            if entry.target.isprintable() and entry.target:
+                self.links.append((number, entry.target))
+                target = _absolute(path, entry.target)
+                if target.lstrip("/") not in own or policy.place_of(path) == "program":
+                    self._file(number, path).add(Kind.LINK, (target,))
+                self._name_module(number, path)
+            return
+        if entry.kind is Entity.HARDLINK:
+            if entry.target in own:
+                self.hard.append((number, own[entry.target]))
+            return
+        if entry.kind is not Entity.FILE or not entry.size:
+            self._name_module(number, path)
+            return
+        self._name_module(number, path)
+        suffix = posixpath.splitext(path)[1]
+        if path.startswith(
+            ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/zoneinfo/", "var/lib/dpkg/")
+        ):
+            return
+        known = _SUFFIXES.get(suffix)
+        setting = path.startswith("etc/")
+        whole = known is not None or setting or entry.size <= _HEAD
+        try:
+            head = reader.read(entry, min(entry.size, TEXT_LIMIT) if whole else _HEAD)
+        except OSError as error:  # pragma: no cover - the tree's own spool has gone
+            self.notes.append(f"{path}: not looked at, {error.strerror}")
+            return
+        if head[:4] == elf.MAGIC:
+            self._elf(self._file(number, path), entry, reader, head)
+            return
+        script = head[:2] == b"#!"
+        if not script and known is None and not setting:
+            return
+        if entry.size > (JAR_LIMIT if known == "java" else TEXT_LIMIT):
+            self.notes.append(f"{path}: not looked at, {entry.size} bytes are too many")
+            return
+        file = self._file(number, path)
+        data = head if len(head) == entry.size else reader.read(entry, entry.size)
+        if known == "java":
+            self._jar(file, data)
+            return
+        if script:
+            self._script(file, data, known)
+        elif known == "service":
+            file.add(Kind.SERVICE, settings.services(data))
+        elif known is not None and known in _RUNTIMES:
+            if file.place not in _QUIET:
+                self._source(file, known, data)
+        elif setting and file.place == "settings":
+            self._setting(file, data)
+
+    def _file(self, number: int, path: str) -> _File:
+        file = _File(number, path, policy.place_of(path))
+        self.files.append(file)
+        if file.place == "program":
+            self.programs = True
+        return file
+
+    def _name_module(self, number: int, path: str) -> None:
+        for language, name_of in _NAMERS:
+            name = name_of(path)
+            if name is not None:
+                self.modules.setdefault(language, []).append(f"{name} {number}")
+                return
+
+    def _elf(self, file: _File, entry: Entry, reader: _Reader, head: bytes) -> None:
+        if entry.size > ELF_LIMIT:
+            self.notes.append(f"{file.path}: not looked at, {entry.size} bytes are too many")
+            return
+        data = head if len(head) == entry.size else reader.read(entry, entry.size)
+        try:
+            read = elf.read(data)
+        except elf.BadElf as error:
+            self.notes.append(f"{file.path}: not looked at, {error}")
+            return
+        if read.kind not in (2, 3):
+            return
+        self.elves.append(
+            Elf(
+                file.number,
+                read.machine,
+                read.soname,
+                read.interpreter,
+                tuple((name, tuple(sorted(read.asked.get(name, ())))) for name in read.needed),
+                tuple(read.search),
+                tuple(sorted(read.defined)),
+                read.inherits,
+            )
+        )
+        library = not read.interpreter or bool(read.soname)
+        if library and read.dynamic:
+            self.shared.append(
+                SharedObject(read.soname or posixpath.basename(file.path), file.number, read.machine)
+            )
+        file.add(Kind.NEEDED, read.needed)
+        if read.interpreter:
+            file.add(Kind.INTERPRETER, (read.interpreter,))
+            if b"\0system\0" in read.names or b"\0popen\0" in read.names:
+                file.add(Kind.SHELL, ("/bin/sh",))
+        loads = b"\0dlopen\0" in read.names or b"\0g_module_open\0" in read.names
+        for start, length in read.strings:
+            paths = strings.paths(data, start, start + length)
+            file.add(Kind.PATH, self._worth(paths))
+            if loads:
+                file.add(Kind.LOADED, strings.objects(data, start, start + length))
+
+    def _worth(self, paths: set[str]) -> list[str]:
+        kept = [path for path in sorted(paths) if not _SOURCES.match(path)]
+        return kept[:_MOST_PATHS]
+
+    def _script(self, file: _File, data: bytes, known: str | None) -> None:
+        interpreter = _interpreter(data)
+        if interpreter is None:
+            return
+        if file.place in ("python", "perl", "ruby", "node", "php") and known is not None:
+            self._source(file, known, data)
+            return
+        file.add(Kind.INTERPRETER, (interpreter,))
+        base = posixpath.basename(interpreter)
+        language = next((language for prefix, language in _INTERPRETERS if base.startswith(prefix)), None)
+        if file.place in _QUIET:
+            return
+        if language is not None:
+            self._source(file, language, data)
+        else:
+            file.add(Kind.PATH, self._worth(strings.paths(data, comment=b"#")))
+
+    def _source(self, file: _File, language: str, data: bytes) -> None:
+        if b"\0" in data:
+            self.notes.append(f"{file.path}: not looked at, it holds NUL bytes")
+            return
+        if language == "shell":
+            text = data[: shell.LIMIT].decode("utf-8", "replace")
+            called = shell.commands(text)
+            ignored = policy.load().ignored_commands
+            file.add(Kind.COMMAND, (name for name in called if "/" not in name and name not in ignored))
+            file.add(Kind.PATH, (name for name in called if name.startswith("/")))
+        elif language == "python":
+            if modules := python.candidates(data):
+                self.python.append(_Python(file, data, modules))
+        else:
+            read = {
+                "perl": languages.perl,
+                "ruby": languages.ruby,
+                "php": languages.php,
+                "node": languages.node,
+            }
+            file.add(_LANGUAGES[language], read[language](data))
+        comment = b"//" if language in ("php", "node") else b"#"
+        file.add(Kind.PATH, self._worth(strings.paths(data, comment=comment)))
+
+    def _setting(self, file: _File, data: bytes) -> None:
+        if b"\0" in data:
+            return
+        data = settings.uncommented(data)
+        file.add(Kind.SETTING, self._worth(strings.paths(data)))
+        file.add(Kind.MODULE, settings.modules(file.path, data))
+
+    def _jar(self, file: _File, data: bytes) -> None:
+        try:
+            entries = java.class_path(data)
+        except java.BadJar as error:
+            self.notes.append(f"{file.path}: not looked at, {error}")
+            return
+        for name in entries:
+            if name.isprintable() and ":" not in name:
+                file.add(Kind.JAVA, (_absolute(file.path, name),))
+
+    def _confirm(self) -> None:
+        """Ask the parser about imports that no file before has shown, within a budget of bytes."""
+        own = {line.split(" ", 1)[0] for line in self.modules.get("python", ())}
+        tops = {name.partition(".")[0] for name in own}
+        shown: set[str] = set()
+        budget = max(1 << 15, self.total >> 7)
+        for waiting in sorted(self.python, key=lambda source: (len(source.data), source.file.number)):
+            file = waiting.file
+            file.add(Kind.PYTHON, (name for name in waiting.modules if name in own))
+            outside = {
+                name
+                for name in waiting.modules
+                if name not in own and (name.partition(".")[0] not in tops or "." in name)
+            } - _BUILT_IN
+            new = outside - shown
+            confirmed: dict[str, bool] = dict.fromkeys(outside & shown, False)
+            if new and len(waiting.data) <= budget:
+                budget -= len(waiting.data)
+                try:
+                    parsed = python.imports(waiting.data)
+                except (SyntaxError, ValueError) as error:
+                    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+                    self.notes.append(f"{file.path}: imports searched for, not parsed: {reason}")
+                    confirmed.update(dict.fromkeys(new, False))
+                else:
+                    confirmed = {name: parsed[name] for name in outside if name in parsed}
+            else:
+                confirmed.update(dict.fromkeys(new, False))
+            for name, optional in confirmed.items():
+                file.add(Kind.PYTHON, (name,), optional=optional)
+                if not optional:
+                    shown.add(name)
+
+    def _evidence(self, own: dict[str, int]) -> PackageEvidence:
+        facts = self.prepared.facts
+        rules = policy.load()
+        shared = {item.soname for item in self.shared} | {
+            posixpath.basename(path) for path in self.paths if ".so" in path
+        }
+        modules = {
+            language: {line.split(" ", 1)[0] for line in lines} for language, lines in self.modules.items()
+        }
+        commands = {path.rpartition("/")[2] for path in self.paths if policy.is_command(path)}
+        scripts = {
+            file.path for file in self.files if any(kind is Kind.INTERPRETER for kind, _ in file.found)
+        }
+        grouped: dict[tuple[Kind, str, str], list[tuple[int, bool]]] = {}
+        for file in self.files:
+            for (kind, target), optional in file.found.items():
+                if kind in (Kind.NEEDED, Kind.LOADED, Kind.MODULE):
+                    if posixpath.basename(target) in shared:
+                        continue
+                elif (
+                    kind in (Kind.PATH, Kind.SETTING, Kind.LINK, Kind.JAVA, Kind.SERVICE)
+                    and target[:1] == "/"
+                ):
+                    inside = _inside(target, own)
+                    if inside is not None and inside not in scripts:
+                        continue
+                    if kind is not Kind.LINK and rules.ignored_paths.match(target):
+                        continue
+                elif kind is Kind.COMMAND:
+                    if target in commands and not any(s.endswith("/" + target) for s in scripts):
+                        continue
+                elif kind in _MODULE_KINDS and target in modules.get(str(kind), ()):
+                    continue
+                grouped.setdefault((kind, target, file.place), []).append((file.number, optional))
+        needs = []
+        for (kind, target, place), users in sorted(grouped.items()):
+            by_file = kind is not Kind.NEEDED and rules.weight(place) in (Weight.PROGRAM, Weight.HELPER)
+            by_file = by_file or kind is Kind.INTERPRETER or (kind is Kind.NEEDED and target != "libc.so.6")
+            numbers = tuple(number for number, _ in users)[: _MOST_FILES if by_file else _FILES_A_NEED]
+            needs.append(Need(kind, target, place, numbers, len(users), all(o for _, o in users)))
+        for language, names in sorted(self.modules.items()):
+            first = int(names[0].rsplit(" ", 1)[1])
+            needs.append(Need(Kind.RUNTIME, _RUNTIMES[language], language, (first,), len(names)))
+        hints = facts.hints
+        start = hints.entrypoint or hints.cmd
+        for word in start[:1]:
+            needs.append(Need(Kind.RECIPE, word, "program", ()))
+        return PackageEvidence(
+            name=facts.name,
+            files="\n".join(self.paths),
+            sizes=" ".join(self.sizes),
+            size=self.total,
+            data_only=not (self.elves or self.modules or any(map(policy.is_command, self.paths))),
+            shared=tuple(self.shared),
+            modules=tuple(
+                Modules(language, "\n".join(names)) for language, names in sorted(self.modules.items())
+            ),
+            needs=tuple(needs),
+            links="\n".join(f"{number}\t{target}" for number, target in self.links),
+            provided="\n".join(_provided(self.prepared)),
+            start=tuple(start[:1]),
+            notes=tuple(self.notes),
+        )
+
+    def _detail(self) -> PackageDetail:
+        grouped: dict[tuple[Kind, str, bool], list[int]] = {}
+        for file in self.files:
+            for (kind, target), optional in file.found.items():
+                if kind is not Kind.NEEDED and kind is not Kind.LINK:
+                    grouped.setdefault((kind, target, optional), []).append(file.number)
+        return PackageDetail(
+            name=self.prepared.facts.name,
+            elves=tuple(self.elves),
+            needs=tuple(
+                FileNeed(kind, target, tuple(numbers), optional)
+                for (kind, target, optional), numbers in sorted(grouped.items())
+            ),
+            hard=tuple(self.hard),
+        )
+
+
+_MODULE_KINDS = frozenset(_LANGUAGES.values())
+_NAMERS = (
+    ("python", python.module_name),
+    ("perl", languages.perl_module),
+    ("ruby", languages.ruby_feature),
+    ("node", languages.node_module),
+)
+_BUILT_IN = frozenset(
+    [
+        "__future__",
+        "__main__",
+        "_thread",
+        "builtins",
+        "errno",
+        "faulthandler",
+        "gc",
+        "itertools",
+        "marshal",
+        "posix",
+        "pwd",
+        "sys",
+        "time",
+        "typing_extensions",
+    ]
+)
+
+
+class _Reader:
+    """Reads beginnings of files, keeping each spool open for as long as the scan lasts."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+
+    def read(self, entry: Entry, size: int) -> bytes:
+        content = entry.content
+        if isinstance(content, Span):
+            name = str(content.path)
+            descriptor = self._open.get(name)
+            if descriptor is None:
+                descriptor = self._open[name] = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(descriptor, min(size, content.size), content.offset)
+        if content is None:
+            return b""
+        with content.open() as stream:
+            return stream.read(size)
+
+
+def _absolute(path: str, target: str) -> str:
+    """Where a link at a tree path leads, as an absolute path; `..` above the root stays at the root."""
+    return posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target))
+
+
+def _inside(target: str, own: dict[str, int]) -> str | None:
+    path = target.strip("/")
+    if path in own:
+        return path
+    merged = "usr/" + path
+    return merged if merged in own else None
+
+
+def _interpreter(data: bytes) -> str | None:
+    """The program that the first line names: an absolute path, or a command when it goes through env."""
+    words = data[2:_HEAD].split(b"\n", 1)[0].split()
+    if not words:
+        return None
+    first = words[0].decode("utf-8", "replace")
+    if not first.startswith("/") or not first.isprintable():
+        return None
+    if posixpath.basename(first) != "env":
+        return first
+    for word in words[1:]:
+        if not word.startswith(b"-") and b"=" not in word:
+            name = word.decode("utf-8", "replace")
+            return name if name.isprintable() else None
+    return first
+
+
+def _provided(prepared: Prepared) -> Iterator[str]:
+    for choice in prepared.facts.alternatives:
+        yield f"{choice.link.lstrip('/')}\t{choice.path.lstrip('/')}"
+        for slave in choice.slaves:
+            yield f"{slave.link.lstrip('/')}\t{slave.path.lstrip('/')}"

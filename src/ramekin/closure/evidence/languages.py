@@ -1,0 +1,110 @@
+"""Imports of Perl, Ruby, PHP and JavaScript: no parser of theirs is at hand, so statements are searched for."""
+
+from __future__ import annotations
+
+import re
+
+# literals first, so that the search for them runs in C over the whole
+_PERL_USES = (re.compile(rb"use[ \t]+([A-Za-z][\w:]*)"), re.compile(rb"require[ \t]+([A-Za-z][\w:]*)"))
+_PERL_BEFORE = re.compile(rb"(?:.*[;{(&|]|)[ \t]*(?:eval|and|or|do|if|unless|return)?[ \t{(]*\Z")
+_PERL_PARENT = re.compile(rb"use[ \t]+(?:base|parent)\b([^;]*);")
+_PERL_NAME = re.compile(rb"[A-Za-z_]\w*(?:::\w+)+|\b[A-Z]\w+")
+_RUBY = (
+    re.compile(rb"require[ \t(]*['\"]([A-Za-z0-9_./+-]+)['\"]"),
+    re.compile(rb"autoload[ (]+:\w+,[ \t]*['\"]([A-Za-z0-9_./+-]+)['\"]"),
+)
+_PHP = tuple(
+    re.compile(word + rb"(?:_once)?[ \t(]+['\"]([A-Za-z0-9_./+-]+)['\"]") for word in (b"require", b"include")
+)
+_NODE = (
+    re.compile(rb"require[ \t]*\([ \t]*['\"]([@A-Za-z0-9_./:-]+)['\"]"),
+    re.compile(rb"import[ \t]*\(?[ \t]*['\"]([@A-Za-z0-9_./:-]+)['\"]"),
+    re.compile(rb"from[ \t]*['\"]([@A-Za-z0-9_./:-]+)['\"]"),
+)
+_PERL_PRAGMAS = frozenset(("base", "parent", "v5", "v6"))
+
+
+def perl(data: bytes) -> set[str]:
+    """Modules (`A::B`) that Perl source uses or requires; documentation and what stands after `__END__` aside."""
+    data = _without_pod(data)
+    found = set()
+    for pattern in _PERL_USES:
+        for match in pattern.finditer(data):
+            place = match.start()
+            if _PERL_BEFORE.match(data, data.rfind(b"\n", 0, place) + 1, place):
+                found.add(match[1].decode("ascii", "replace").rstrip(":"))
+    for listed in _PERL_PARENT.findall(data):
+        found.update(name.decode("ascii", "replace") for name in _PERL_NAME.findall(listed))
+    return {name for name in found if name not in _PERL_PRAGMAS and not re.match(r"v?\d", name)}
+
+
+def _without_pod(data: bytes) -> bytes:
+    """`data` without blocks of documentation (perlpod), and without what follows `__END__`."""
+    end = min((place for mark in (b"\n__END__", b"\n__DATA__") if (place := data.find(mark)) >= 0), default=len(data))
+    place, parts = 0, []
+    while True:
+        start = data.find(b"\n=", place, end)
+        if start < 0 or not data[start + 2 : start + 3].isalpha():
+            if start < 0:
+                parts.append(data[place:end])
+                return b"\n".join(parts)
+            parts.append(data[place : start + 2])
+            place = start + 2
+            continue
+        parts.append(data[place:start])
+        stop = data.find(b"\n=cut", start, end)
+        if stop < 0:
+            return b"\n".join(parts)
+        place = stop + 5
+
+
+def ruby(data: bytes) -> set[str]:
+    """Features that Ruby source requires (`openssl`, `net/http`)."""
+    found = set()
+    for pattern in _RUBY:
+        for match in pattern.finditer(data):
+            if b"#" not in data[data.rfind(b"\n", 0, match.start()) + 1 : match.start()]:
+                found.add(match[1].decode("ascii").removesuffix(".rb"))
+    return found
+
+
+def php(data: bytes) -> set[str]:
+    """Files that PHP source includes by a constant name."""
+    return {name.decode("ascii") for pattern in _PHP for name in pattern.findall(data)}
+
+
+def node(data: bytes) -> set[str]:
+    """Modules that JavaScript requires or imports, relative ones aside."""
+    found = {name.decode("ascii") for pattern in _NODE for name in pattern.findall(data)}
+    return {name.removeprefix("node:") for name in found if not name.startswith((".", "/", "node:"))}
+
+
+_PERL_PLACE = re.compile(
+    r"usr/(?:local/)?(?:share/perl5|share/perl/5[.\d]*|lib/[^/]+/perl5/5[.\d]*|lib/[^/]+/perl/5[.\d]*|lib/[^/]+/perl-base|lib/perl5)/(.+)\.p[ml]\Z"
+)
+_RUBY_PLACE = re.compile(
+    r"usr/(?:lib/(?:[^/]+/)?ruby/(?:vendor_ruby|site_ruby|\d[.\d]*)/(?:\d[.\d]*/)?(?:[a-z0-9_]+-linux[^/]*/)?"
+    r"|share/rubygems-integration/[^/]+/gems/[^/]+/lib/|lib/[^/]+/rubygems-integration/[^/]+/gems/[^/]+/lib/)(.+)\.(?:rb|so)\Z"
+)
+_NODE_PLACE = re.compile(
+    r"usr/(?:share|lib(?:/[^/]+)?)/(?:nodejs|node_modules)/((?:@[^/]+/)?[^/]+)/(?:package\.json|index\.js)\Z"
+)
+_NODE_FILE = re.compile(r"usr/(?:share|lib(?:/[^/]+)?)/(?:nodejs|node_modules)/([^/]+)\.js\Z")
+
+
+def perl_module(path: str) -> str | None:
+    """The name under which Perl finds the file at a tree path, or None."""
+    match = _PERL_PLACE.match(path)
+    return match[1].replace("/", "::") if match else None
+
+
+def ruby_feature(path: str) -> str | None:
+    """The feature name under which Ruby finds the file at a tree path, or None."""
+    match = _RUBY_PLACE.match(path)
+    return match[1] if match else None
+
+
+def node_module(path: str) -> str | None:
+    """The module name under which Node finds the package at a tree path, or None."""
+    match = _NODE_PLACE.match(path) or _NODE_FILE.match(path)
+    return match[1] if match else None

@@ -1,0 +1,40 @@
+"""Names in bytes of any kind: absolute paths, file names of shared objects."""
+
+from __future__ import annotations
+
+import re
+
+# the first byte is a literal, so that the search for it runs in C over the whole
+_PATH = re.compile(rb"/(?:usr|etc|bin|sbin|lib|lib64|opt|srv|var/lib)/[A-Za-z0-9_.+@:~/-]*[A-Za-z0-9_+/]")
+_OBJECT = re.compile(rb"\.so(?:\.[0-9]+)*(?=[\0\"' \n,:;)])")
+_BEFORE = frozenset(b"\0\t\n \"'`=:;,<>()[]{}|&!\\")
+_NAME = re.compile(rb"[A-Za-z0-9_+.-]+\Z")
+
+
+def paths(data: bytes, start: int = 0, end: int | None = None, *, comment: bytes = b"") -> set[str]:
+    """Absolute paths in `data`, as written, with a trailing `/` where one stood.
+
+    Lines whose first word starts with `comment` are left out.
+    """
+    found = set()
+    for match in _PATH.finditer(data, start, len(data) if end is None else end):
+        place = match.start()
+        if place > start and data[place - 1] not in _BEFORE:
+            continue
+        path = match[0]
+        if len(path) > 300 or path in found:
+            continue
+        if comment and data[data.rfind(b"\n", 0, place) + 1 : place].lstrip().startswith(comment):
+            continue
+        found.add(path)
+    return {path.decode("ascii") for path in found}
+
+
+def objects(data: bytes, start: int = 0, end: int | None = None) -> set[str]:
+    """File names and paths that end in `.so` or `.so.VERSION` in `data`."""
+    found = set()
+    for match in _OBJECT.finditer(data, start, len(data) if end is None else end):
+        name = _NAME.search(data[max(start, match.start() - 80) : match.start()])
+        if name is not None:
+            found.add(name[0] + match[0])
+    return {name.decode("ascii") for name in found}
