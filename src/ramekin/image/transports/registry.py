@@ -147,8 +147,8 @@ class Repository:
     ) -> Response:
         # an upload's address may be on a host of its own, which is given no credentials
         ours = origin(url) == origin(self.base)
-        # the first token may have run out, and the second may still lack a scope
-        for attempt in range(3):
+        # the first token may have run out, and the second may lack a scope
+        for last in (False, False, True):
             extra = self._authorization.headers(scopes) if ours else {}
             try:
                 response = self._client.request(
@@ -157,7 +157,7 @@ class Repository:
                     headers={**headers, **extra},
                     body=body,
                     length=length,
-                    allow=(*allow, 401) if ours and attempt < 2 else allow,
+                    allow=(*allow, 401) if ours else allow,
                     retries=retries,
                 )
             except HttpError as error:
@@ -166,14 +166,12 @@ class Repository:
                 return response
             field = response.headers.get("www-authenticate", "")
             response.close()
-            if not self._authorization.answer(field, scopes, extra):
-                raise NetworkError(
-                    f"{self.shown}: the registry wants {'other' if extra else ''} credentials".replace(
-                        "  ", " "
-                    ),
-                    hint=f"log in first: docker login {self.host}, or podman login {self.host}",
-                )
-        raise AssertionError("unreachable")
+            if last or not self._authorization.answer(field, scopes, extra):
+                break
+        raise NetworkError(
+            f"{self.shown}: the registry {'refuses these' if extra else 'wants'} credentials",
+            hint=f"log in first: docker login {self.host}, or podman login {self.host}",
+        )
 
     def open(self, blob: Descriptor) -> BinaryIO:
         """A verifying stream of a blob, or of a manifest by its media type; `NotFoundError` without it."""
