@@ -126,5 +126,6 @@ def test_texts_get_the_form_that_a_config_has() -> None:
     assert fields.folder("/var//lib/x/", where="") == "/var/lib/x"
     assert fields.words("sh -c 'a b'", where="") == ("sh", "-c", "a b")
     assert fields.words("", where="") == ()
-    assert fields.compression("zstd:03", where="") == "zstd:3"
+    assert fields.compression("zstd:019", where="") == "zstd:19"
+    assert fields.compression("gzip:6", where="") == "gzip"
     assert fields.tag("host.example:5000/team/redis:7.0", where="") == "host.example:5000/team/redis:7.0"

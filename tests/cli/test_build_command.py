@@ -246,3 +246,13 @@ def test_a_warm_build_imports_nothing_heavy(run: Command) -> None:
         "cyclonedx",
     }
     assert modules & heavy == set()
+
+
+def test_images_made_before_one_failed_are_told(run: Command) -> None:
+    Path("ramekin.yaml").write_text(
+        f"defaults: {{source: 'debian:{SUITE}', arch: amd64}}\n"
+        "images: {cream: {packages: cream}, stew: {packages: stew}}\n"
+    )
+    code, output, errors = run("build")
+    assert (code, output.partition("@")[0]) == (1, "oci:./cream")
+    assert "rabbit" in errors

@@ -178,3 +178,10 @@ def test_an_interruption_is_one_line() -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "interrupted\n")
+
+
+def test_the_documentation_speaks_of_every_command() -> None:
+    text = (Path(__file__).parents[2] / "docs/cli.md").read_text()
+    for name in main.app:
+        if not name.startswith("-"):
+            assert f"`ramekin {name}" in text

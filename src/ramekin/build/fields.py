@@ -15,7 +15,6 @@ from ramekin.errors import UsageError
 SBOM_FORMATS = ("spdx", "cyclonedx")
 """Formats of bills of materials; the first is meant when none is named."""
 
-_LEVELS = {"gzip": 12, "zstd": 22, "none": 0}
 _NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
 _REPOSITORY = re.compile(
     r"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
@@ -100,22 +99,14 @@ def source(text: str, *, where: str) -> str:
 
 
 def compression(text: str, *, where: str) -> str:
-    """`gzip`, `zstd` or `none`, with `:LEVEL` if wanted."""
-    name, colon, level = text.partition(":")
-    if name not in _LEVELS:
-        raise UsageError(
-            f"{where}: {name!r} is not a compression",
-            hint=near(name, _LEVELS, "there are gzip, zstd and none: "),
-        )
-    highest = _LEVELS[name]
-    if not colon:
-        return name
-    if not (level.isascii() and level.isdecimal() and 1 <= int(level) <= highest):
-        raise UsageError(
-            f"{where}: {name} has no level {level!r}",
-            hint=f"levels of {name} are 1 to {highest}" if highest else f"{name} has no levels",
-        )
-    return f"{name}:{int(level)}"
+    """`gzip`, `zstd` or `none`, with `:LEVEL` where that is not the usual one."""
+    from ramekin.image import compress
+
+    try:
+        chosen = compress.parse(text)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from None
+    return chosen.name if chosen == compress.parse(chosen.name) else str(chosen)
 
 
 def user(text: str, *, where: str) -> str:

@@ -60,20 +60,23 @@ def build(
 
     chosen = selection.select(what, image.choices(), lock_file=lock)
     places = target.targets(chosen.requests)
-    with terminal.progress() as progress:
-        for note in chosen.notes:
-            progress.note(note)
-        delivered = [
-            _deliver(
-                chosen, request, place, progress, refresh=refresh, jobs=jobs, store=store, http=plain_http
-            )
-            for request, place in zip(chosen.requests, places, strict=True)
-        ]
-        _write_lock(chosen, delivered)
-    for one in delivered:
-        _summarize(one)
-        if not json:
-            terminal.write(_line(one))
+    delivered: list[Delivered] = []
+    try:
+        with terminal.progress() as progress:
+            for note in chosen.notes:
+                progress.note(note)
+            for request, place in zip(chosen.requests, places, strict=True):
+                one = _deliver(
+                    chosen, request, place, progress, refresh=refresh, jobs=jobs, store=store, http=plain_http
+                )
+                delivered.append(one)
+            _write_lock(chosen, delivered)
+    finally:
+        # what was made before an image failed is where it was to go, and said to be
+        for one in delivered:
+            _summarize(one)
+            if not json:
+                terminal.write(_line(one))
     if json:
         terminal.write_json({"images": [_as_data(one) for one in delivered]})
     return 0
