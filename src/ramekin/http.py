@@ -139,12 +139,19 @@ class Client:
 
     `timeout` is in seconds and counts for connecting and for each wait for bytes; `retries` is how many
     more times a failed request is tried; `backoff` is the first wait between two tries in seconds, doubled
-    each time.
+    each time. `proxy` gives the proxy for a URL, "" for none, or None where the environment decides.
     """
 
     def __init__(
-        self, *, plain_http: bool = False, timeout: float = 30.0, retries: int = 5, backoff: float = 0.25
+        self,
+        *,
+        plain_http: bool = False,
+        timeout: float = 30.0,
+        retries: int = 5,
+        backoff: float = 0.25,
+        proxy: Callable[[str], str | None] | None = None,
     ) -> None:
+        self._proxy = proxy
         self._plain_http = plain_http
         self._timeout = timeout
         self._retries = retries
@@ -237,11 +244,17 @@ class Client:
             data=data,
             stream=True,
             allow_redirects=False,
-            proxies=_proxies(url),
+            proxies=self._proxies(url),
             verify=_certificates(),
             timeout=(self._timeout, self._timeout),
         )
         return Response(raw, url)
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        chosen = self._proxy(url) if self._proxy is not None else None
+        if chosen is None:
+            return _proxies(url)
+        return {urlsplit(url).scheme: chosen} if chosen else {}
 
     def _connected(self) -> niquests.Session:
         with self._lock:

@@ -27,6 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 from ramekin.image.tree import Entry, Kind, directory, file
 
@@ -471,7 +472,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.hook(self.path)
         fault = server.fault_for(self.path) or Fault("")
         time.sleep(fault.delay)
-        path = server.root / self.path.lstrip("/")
+        # a proxy is asked by the whole URL
+        path = server.root / urlsplit(self.path).path.lstrip("/")
         if fault.status is not None:
             return self._answer(fault.status, b"")
         if ".." in self.path or not path.is_file():

@@ -282,6 +282,21 @@ def test_a_source_without_base_files_has_an_os_release_all_the_same(place: Place
     assert "VERSION_CODENAME=bookworm\n" in text
 
 
+def test_the_proxy_of_apts_configuration_is_used(place: Place) -> None:
+    apt = place.archive.configure(place.folder / "apt", uri="http://mirror.invalid")
+    (apt / "apt.conf.d").mkdir()
+    (apt / "apt.conf.d" / "proxy").write_text(f'Acquire::http::Proxy "{place.server.url}";\n')
+    settings = DebianSettings(apt_dir=apt, timeout=5, retries=0)
+    source = open_source("debian:bookworm", Store.at(place.folder / "store"), settings)
+    source.refresh(["amd64"], SILENT)
+    assert all(path.startswith("http://mirror.invalid/dists/") for path in place.server.paths())
+    (apt / "apt.conf.d" / "proxy").write_text('Acquire::http::Proxy::mirror.invalid "DIRECT";\n')
+    place.server.forget()
+    with pytest.raises(NetworkError):
+        open_source("debian:bookworm", Store.at(place.folder / "other"), settings).refresh(["amd64"], SILENT)
+    assert place.server.paths() == []
+
+
 # --- freshness -------------------------------------------------------------------------------------------
 
 

@@ -48,11 +48,14 @@ class Reply:
 class Mirrors:
     """Where all mirrors are read from; a context manager, for use by many threads.
 
-    `timeout` is in seconds and counts for each wait for bytes; `retries` for each file.
+    `timeout` is in seconds and counts for each wait for bytes; `retries` for each file. `proxies` are those
+    of apt's configuration, which count before the environment's.
     """
 
-    def __init__(self, *, timeout: float = 30.0, retries: int = 4) -> None:
-        self._timeout, self._retries = timeout, retries
+    def __init__(
+        self, *, timeout: float = 30.0, retries: int = 4, proxies: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        self._timeout, self._retries, self._proxies = timeout, retries, dict(proxies)
         self._lock = threading.Lock()
         self._opened: Client | None = None
         self._lists: dict[str, tuple[str, ...]] = {}
@@ -165,8 +168,18 @@ class Mirrors:
                 from ramekin.http import Client
 
                 # what an archive sends is signed, so most mirrors have no TLS
-                self._opened = Client(plain_http=True, timeout=self._timeout, retries=self._retries)
+                self._opened = Client(
+                    plain_http=True, timeout=self._timeout, retries=self._retries, proxy=self._proxy
+                )
             return self._opened
+
+    def _proxy(self, url: str) -> str | None:
+        """The proxy that apt would take (apt-transport-http(1)); "" for none, None where apt says nothing."""
+        parts = urlsplit(url)
+        for name in (f"{parts.scheme}::{parts.hostname}", parts.scheme):
+            if name in self._proxies:
+                return "" if self._proxies[name] in ("DIRECT", "false") else self._proxies[name]
+        return None
 
 
 def is_local(uri: str) -> bool:

@@ -24,6 +24,7 @@ from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
 if TYPE_CHECKING:
+    from ramekin.sources.debian.fetch import Mirrors
     from ramekin.sources.debian.index import Index
 
 MAX_AGE = 300.0
@@ -139,7 +140,6 @@ class DebianSource:
 
     def _refresh(self, architectures: tuple[str, ...], held: State | None, progress: Progress) -> State:
         from ramekin.sources.debian import refresh
-        from ramekin.sources.debian.fetch import Mirrors
 
         terms = refresh.Terms(
             folder=self._folder,
@@ -149,7 +149,7 @@ class DebianSource:
             architectures=architectures,
             now=time.time(),
         )
-        with Mirrors(timeout=self._settings.timeout, retries=self._settings.retries) as mirrors:
+        with self._mirrors() as mirrors:
             return refresh.refresh(terms, held, mirrors, progress)
 
     def index(self, architecture: str) -> Index:
@@ -184,8 +184,17 @@ class DebianSource:
             return
         from ramekin.sources.debian import fetch
 
-        with fetch.Mirrors(timeout=self._settings.timeout, retries=self._settings.retries) as mirrors:
+        with self._mirrors() as mirrors:
             fetch.packages(wanted, self._store, mirrors, self._uris, progress, jobs=self._settings.jobs)
+
+    def _mirrors(self) -> Mirrors:
+        from ramekin.sources.debian.fetch import Mirrors
+
+        return Mirrors(
+            timeout=self._settings.timeout,
+            retries=self._settings.retries,
+            proxies=self._configuration.proxies,
+        )
 
     def _uris(self, package: Package) -> tuple[str, ...]:
         """Mirrors that may have a package: those of its suite, or all when its suite is not configured."""
