@@ -363,6 +363,9 @@ def test_a_lost_or_damaged_index_is_made_again(place: Place) -> None:
         path.unlink()
     assert place.source().refresh(["amd64"], SILENT) == state
     assert versions(place.source(), "redis")
+    for path in (indexes / "lists").iterdir():
+        path.write_bytes(b"damaged" * 1000)
+    assert versions(place.source(), "redis")
     for path in (indexes / "state").iterdir():
         path.write_text("{ damaged")
     assert place.source().refresh(["amd64"], SILENT) == state

@@ -23,13 +23,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ramekin.errors import FormatError, RamekinError
 from ramekin.sources.debian.model import DebianPackage
+from ramekin.sources.debian.state import DamagedError
 from ramekin.store.digest import Digest
 
 if TYPE_CHECKING:
     import sqlite3
-
-REVISION = 1
-"""Of the files' layout; part of their names."""
 
 _CHUNK = 1 << 22
 
@@ -63,11 +61,6 @@ _COLUMNS = (
     " description, section, priority, multi_arch, essential, pre_depends, depends, recommends, provides,"
     " conflicts, breaks, replaces"
 )
-
-
-def list_path(folder: Path, digest: Digest) -> Path:
-    """Where the list made from the Packages file with `digest` is."""
-    return folder / "lists" / f"{digest[7:]}.{REVISION}.sqlite"
 
 
 def build(stream: BinaryIO, path: Path, *, where: str) -> int:
@@ -228,7 +221,7 @@ class Index:
                 base.execute("SELECT name FROM package LIMIT 1").fetchall()
             except sqlite3.Error as error:
                 self.close()
-                raise _damaged(part.path, error) from None
+                raise DamagedError(part.path, error) from None
             self._parts.append((part, base))
 
     def close(self) -> None:
@@ -314,15 +307,9 @@ class Index:
                 with self._lock:
                     rows = base.execute(query, arguments).fetchall()
             except sqlite3.Error as error:
-                raise _damaged(part.path, error) from None
+                raise DamagedError(part.path, error) from None
             found.extend((part, row) for row in rows)
         return found
-
-
-def _damaged(path: Path, error: Exception) -> RamekinError:
-    return RamekinError(
-        f"the package index {path} is damaged: {error}", hint="remove the file; it is made again"
-    )
 
 
 def _package(part: Part, row: tuple[Any, ...]) -> DebianPackage:

@@ -130,14 +130,14 @@ def refresh(terms: Terms, held: State | None, mirrors: Mirrors, progress: Progre
 
 
 def _indexed(terms: Terms, item: _Wanted) -> bool:
-    return index.list_path(terms.folder, item.held.digest).is_file()
+    return state.list_path(terms.folder, item.held.digest).is_file()
 
 
 def _stands(held: State, terms: Terms, progress: Progress) -> bool:
     """Whether everything that is held is at hand and still believed."""
     if not set(terms.architectures) <= set(held.architectures) or len(held.suites) != len(terms.places):
         return False
-    if not all(index.list_path(terms.folder, digest).is_file() for digest in held.all_lists()):
+    if not all(state.list_path(terms.folder, digest).is_file() for digest in held.all_lists()):
         return False
     return all(
         not suite.release or _again(place, suite, terms) is not None
@@ -371,4 +371,4 @@ def _read(spool: Path, name: str, item: _Wanted, terms: Terms, where: str) -> No
         if suffix and plain is not None:
             text = verified(text, plain.digest, plain.size, where=f"{where}, decompressed,")
         with suppress(FileExistsError):
-            index.build(text, index.list_path(terms.folder, item.held.digest), where=where)
+            index.build(text, state.list_path(terms.folder, item.held.digest), where=where)

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -15,8 +16,7 @@ from ramekin.errors import NotFoundError, UsageError
 from ramekin.progress import SILENT, Progress
 from ramekin.sources.debian import apt, state, suites
 from ramekin.sources.debian.apt import Configuration, SourceEntry
-from ramekin.sources.debian.model import DebianPackage
-from ramekin.sources.debian.state import State
+from ramekin.sources.debian.state import DamagedError, State
 from ramekin.sources.debian.suites import Place
 from ramekin.sources.protocol import Package, PackageContent, Resolution, SuiteFacts
 from ramekin.store.action import key
@@ -26,6 +26,7 @@ from ramekin.store.store import Store
 if TYPE_CHECKING:
     from ramekin.sources.debian.fetch import Mirrors
     from ramekin.sources.debian.index import Index
+    from ramekin.sources.debian.model import DebianPackage
 
 MAX_AGE = 300.0
 """Seconds for which indexes count as fresh without asking the mirrors."""
@@ -134,9 +135,7 @@ class DebianSource:
     def _fresh(self, held: State, architectures: Sequence[str], since: float) -> bool:
         if not since <= held.checked <= time.time() or not set(architectures) <= set(held.architectures):
             return False
-        from ramekin.sources.debian.index import list_path
-
-        return all(list_path(self._folder, digest).is_file() for digest in held.all_lists())
+        return all(state.list_path(self._folder, digest).is_file() for digest in held.all_lists())
 
     def _refresh(self, architectures: tuple[str, ...], held: State | None, progress: Progress) -> State:
         from ramekin.sources.debian import refresh
@@ -154,20 +153,31 @@ class DebianSource:
 
     def index(self, architecture: str) -> Index:
         """The packages of one architecture, from indexes that were refreshed before or are now."""
-        from ramekin.sources.debian.index import Index, Part, list_path
-
         with self._lock:
             if self._state is None or architecture not in self._state.architectures:
                 self.refresh((architecture,), SILENT)
             found = self._indexes.get(architecture)
             if found is None:
-                held = cast(State, self._state)
-                parts = [
-                    Part(suite, one.component, list_path(self._folder, one.digest))
-                    for suite, one in held.lists(architecture)
-                ]
-                found = self._indexes[architecture] = Index(architecture, held.digest((architecture,)), parts)
+                found = self._indexes[architecture] = self._opened(architecture)
             return found
+
+    def _opened(self, architecture: str, tries: int = 16) -> Index:
+        from ramekin.sources.debian.index import Index, Part
+
+        held = cast(State, self._state)
+        parts = [
+            Part(suite, one.component, state.list_path(self._folder, one.digest))
+            for suite, one in held.lists(architecture)
+        ]
+        try:
+            return Index(architecture, held.digest((architecture,)), parts)
+        except DamagedError as error:
+            if not tries:
+                raise
+            with suppress(OSError):
+                error.path.unlink(missing_ok=True)
+        self.refresh((architecture,), SILENT)
+        return self._opened(architecture, tries - 1)
 
     # --- packages ----------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,24 @@ from ramekin.store import digest as digests
 from ramekin.store.digest import Digest
 
 VERSION = 1
+
+LIST_REVISION = 1
+"""Of the layout of package lists; part of their names."""
+
+
+class DamagedError(RamekinError):
+    """A package list cannot be read; without its file it is made again."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(
+            f"the package index {path} is damaged: {reason}", hint="remove the file; it is made again"
+        )
+        self.path = path
+
+
+def list_path(folder: Path, digest: Digest) -> Path:
+    """Where the list made from the Packages file with `digest` is."""
+    return folder / "lists" / f"{digest[7:]}.{LIST_REVISION}.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +130,7 @@ def save(state: State, path: Path) -> None:
 
 def write(path: Path, data: bytes) -> None:
     """Put bytes in a file at once."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from ramekin.errors import NotFoundError, UsageError
@@ -111,6 +110,8 @@ def given(entries: Iterable[SourceEntry]) -> tuple[Place, ...]:
 
 def unknown(suite: str, configuration: Configuration) -> NotFoundError:
     """The error for a suite that no mirror has."""
+    from difflib import get_close_matches
+
     known = sorted({name for entry in configuration.entries for name in entry.suites})
     near = get_close_matches(suite, [*known, *_RELEASES], 1, 0.7)
     hint = f"did you mean debian:{near[0]}?" if near and near[0] != suite else ""
