@@ -137,10 +137,9 @@ class _Follow:
     ) -> None:
         self.resolution, self.evidence, self.asked, self.policy = resolution, evidence, asked, policy
         self.offers = Offers(resolution, evidence, policy)
-        self.origin = {package.name: package.origin or package.name for package in resolution.packages}
         self.kept: dict[str, KeptPackage] = {}
         self.roots: set[str] = set()
-        self.shallow = frozenset(asked.essentials) - frozenset(resolution.requested)
+        self.shallow = frozenset(asked.essentials) - {re.split("[=/:]", text, maxsplit=1)[0] for text in resolution.requested}
         self.edges: dict[tuple[str, str], Step] = {}
         self.reached: dict[tuple[str, int], Step | None] = {}
         self.waiting: deque[tuple[str, int | None]] = deque()
@@ -166,8 +165,11 @@ class _Follow:
 
     def _start(self) -> None:
         keep = globs(self.asked.keep)
-        for name in self.resolution.requested:
-            self._ask(name, "asked for")
+        for text in self.resolution.requested:
+            name = re.split("[=/:]", text, maxsplit=1)[0]
+            if name in self.evidence:
+                self._ask(name, "asked for")
+                self._program(name, Need(Kind.RECIPE, name, "program", ()))
         for package in self.resolution.packages:
             name = package.name
             if name in self.asked.keep:
@@ -182,12 +184,15 @@ class _Follow:
             if name in self.evidence:
                 self._keep(name, None, "stands in every image")
         for word in self.asked.programs:
-            need = Need(Kind.RECIPE, word, "program", ())
-            offers = self.offers.find(need, None)
-            if offers:
-                self._take("", "", need, offers[0], deep=True)
-            elif (essential := self.offers.essential(need)) is not None:
-                self.wanted[essential] = None
+            self._program("", Need(Kind.RECIPE, word, "program", ()))
+
+    def _program(self, name: str, need: Need) -> None:
+        """Keep and reach a program that the image starts, for package `name` or (if empty) for the user."""
+        offers = self.offers.find(need, name or None)
+        if offers:
+            self._take(name, "", need, offers[0], deep=True)
+        elif not name and (essential := self.offers.essential(need)) is not None:
+            self.wanted[essential] = None
 
     def _ask(self, name: str, reason: str) -> None:
         """Keep a package that the user named; an empty one stands for what it depends on."""
@@ -235,7 +240,7 @@ class _Follow:
             if other not in self.evidence or other == name:
                 continue
             theirs = self.evidence[other]
-            same = self.origin[other] == self.origin[name] and (theirs.data_only or theirs.modules)
+            same = self.offers.origin[other] == self.offers.origin[name] and (theirs.data_only or theirs.modules)
             if same and self.offers.substantial(other):
                 self._link(Step(name, "", Kind.DATA, other, other, ""))
         for other in correction.needs if correction else ():
@@ -286,10 +291,13 @@ class _Follow:
         """Whether a need for a program of an Essential package that is not declared counts."""
         if need.target in self.policy.anyones:
             return True
-        asked = name in self.roots or (number is not None and (name, number) in self.reached)
         if need.kind is Kind.INTERPRETER:
             return posixpath.basename(need.target) in ("sh", "bash") or not self.offers.has_programs(name)
-        return asked
+        if need.kind is Kind.SHELL:
+            return True
+        if number is None or not self.offers.is_script(name, number):
+            return False
+        return name in self.roots or (name, number) in self.reached
 
     def _unmet(self, name: str, number: int | None, file: str, need: Need) -> None:
         essential = self.offers.essential(need)

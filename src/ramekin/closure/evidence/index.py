@@ -39,6 +39,7 @@ class Offers:
         self, resolution: Resolution, evidence: Mapping[str, PackageEvidence], policy: Policy
     ) -> None:
         self.evidence, self.policy = evidence, policy
+        self.origin = {package.name: package.origin or package.name for package in resolution.packages}
         self.names = [package.name for package in resolution.packages if package.name in evidence]
         self.edges = resolution.edges
         self.bit = {name: 1 << place for place, name in enumerate(self.names)}
@@ -74,6 +75,7 @@ class Offers:
         self._folders: dict[str, frozenset[str]] = {}
         self._found: dict[tuple[str, str, str | None], list[Offer]] = {}
         self._near: dict[str, dict[str, int]] = {}
+        self._scripts: dict[str, frozenset[int]] = {}
 
     def _reach(self) -> dict[str, int]:
         """For each package the bits of all that it declares, transitively, and its own."""
@@ -98,11 +100,22 @@ class Offers:
         """Whether a package holds more than documentation and what dpkg knows of it."""
         return any(not path.startswith(_EMPTY) for path in self._paths[name])
 
+    def is_script(self, name: str, number: int) -> bool:
+        """Whether a package's file is a script."""
+        scripts = self._scripts.get(name)
+        if scripts is None:
+            scripts = self._scripts[name] = frozenset(
+                user
+                for need in self.evidence[name].needs
+                if need.kind is Kind.INTERPRETER and ".so." not in need.target
+                for user in need.files
+            )
+        return number in scripts
+
     def has_programs(self, name: str) -> bool:
         """Whether a package has commands that are not scripts."""
-        scripts = {n for need in self.evidence[name].needs if need.kind is Kind.INTERPRETER for n in need.files if not need.target.startswith(("/lib", "/usr/lib"))}
         return any(
-            path.startswith(_COMMAND_FOLDERS) and number not in scripts and path not in self._links
+            path.startswith(_COMMAND_FOLDERS) and path not in self._links and not self.is_script(name, number)
             for number, path in enumerate(self._paths[name])
         )
 
@@ -186,8 +199,13 @@ class Offers:
             return
         if self.policy.module_folders.match(target) or self.policy.ignored_paths.match(target):
             return
+        own = path in self._folders_of(name)
         for other in self.edges.get(name, ()):
-            if other in self.bit and path in self._folders_of(other):
+            if other not in self.bit or path not in self._folders_of(other):
+                continue
+            if need.kind is Kind.LINK or self.origin[other] == self.origin[name]:
+                yield other, None
+            elif self.evidence[other].data_only and not own:
                 yield other, None
 
     def real(self, path: str) -> str | None:

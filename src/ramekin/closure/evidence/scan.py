@@ -248,7 +248,7 @@ class _Scan:
                 file.add(Kind.SHELL, ("/bin/sh",))
         loads = b"\0dlopen\0" in read.names or b"\0g_module_open\0" in read.names
         for start, length in read.strings:
-            paths = strings.paths(data, start, start + length)
+            paths = strings.paths(data, start, start + length, assigned=False)
             file.add(Kind.PATH, self._worth(paths))
             if loads:
                 file.add(Kind.LOADED, strings.objects(data, start, start + length))

@@ -7,19 +7,22 @@ import re
 # the first byte is a literal, so that the search for it runs in C over the whole
 _PATH = re.compile(rb"/(?:usr|etc|bin|sbin|lib|lib64|opt|srv|var/lib)/[A-Za-z0-9_.+@:~/-]*[A-Za-z0-9_+/]")
 _OBJECT = re.compile(rb"\.so(?:\.[0-9]+)*(?=[\0\"' \n,:;)])")
-_BEFORE = frozenset(b"\0\t\n \"'`=:;,<>()[]{}|&!\\")
+_BEFORE = frozenset(b"\0\t\n \"'`:;,<>()[]{}|&!\\")
 _NAME = re.compile(rb"[A-Za-z0-9_+.-]+\Z")
 
 
-def paths(data: bytes, start: int = 0, end: int | None = None, *, comment: bytes = b"") -> set[str]:
+def paths(
+    data: bytes, start: int = 0, end: int | None = None, *, comment: bytes = b"", assigned: bool = True
+) -> set[str]:
     """Absolute paths in `data`, as written, with a trailing `/` where one stood.
 
-    Lines whose first word starts with `comment` are left out.
+    Lines whose first word starts with `comment` are left out. Without `assigned` those behind an equals sign are
+    too: in a compiled program they tell how it was configured when it was built.
     """
     found = set()
     for match in _PATH.finditer(data, start, len(data) if end is None else end):
         place = match.start()
-        if place > start and data[place - 1] not in _BEFORE:
+        if place > start and (before := data[place - 1]) not in _BEFORE and not (before == 0x3D and assigned):
             continue
         path = match[0]
         if len(path) > 300 or path in found:
