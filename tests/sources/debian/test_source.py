@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -372,6 +373,20 @@ def test_a_lost_or_damaged_index_is_made_again(place: Place) -> None:
     for path in (indexes / "releases").iterdir():
         path.write_text("damaged")
     assert place.source().refresh(["amd64"], SILENT, force=True) == state
+
+
+def test_lists_that_nothing_refers_to_go_after_a_week(place: Place) -> None:
+    place.source().refresh(["amd64"], SILENT)
+    indexes = place.folder / "store" / "indexes"
+    held = {path.name for path in (indexes / "lists").iterdir()}
+    old, new = indexes / "lists" / f"{'0' * 64}.1.sqlite", indexes / "lists" / f".{'0' * 64}.1.sqlite.abc"
+    for path in (old, new):
+        path.write_bytes(b"")
+    for path in [*(indexes / "lists").iterdir(), *(indexes / "releases").iterdir()]:
+        if path != new:
+            os.utime(path, (MTIME, MTIME))
+    place.source().refresh(["amd64"], SILENT, force=True)
+    assert {path.name for path in (indexes / "lists").iterdir()} == {*held, new.name}
 
 
 def test_a_warm_refresh_needs_no_heavy_library(place: Place) -> None:

@@ -29,7 +29,7 @@ from ramekin.store.digest import Digest
 if TYPE_CHECKING:
     import sqlite3
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 
 _FIELDS = (
     "Package",

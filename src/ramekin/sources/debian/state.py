@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -165,19 +165,24 @@ def kept(folder: Path, digest: str) -> bytes | None:
     return data if digests.of(data) == digest else None
 
 
-def sweep(folder: Path, *, older_than: float, lists: Sequence[str] = ()) -> None:
-    """Remove lists and releases that no state refers to and that were made before `older_than` (seconds)."""
-    used = set(lists)
+def sweep(folder: Path, *, older_than: float) -> None:
+    """Remove lists and releases that no state refers to and that were made before `older_than` (seconds).
+
+    What a process that was killed has left unfinished goes with them.
+    """
+    used: set[str] = set()
     for path in (folder / "state").glob("*.json"):
         state = load(path)
         if state is None:
-            return
-        used |= {digest[7:] for digest in state.all_lists()}
+            continue
+        used |= {list_path(folder, digest).name for digest in state.all_lists()}
         used |= {name[7:] for suite in state.suites for name in (suite.release, suite.signature) if name}
-    for kind in ("lists", "releases"):
+    for kind in ("lists", "releases", "state"):
         for path in (folder / kind).glob("*"):
+            if path.name in used or path.suffix == ".json":
+                continue
             try:
-                if path.name.strip(".").partition(".")[0] not in used and path.stat().st_mtime < older_than:
+                if path.stat().st_mtime < older_than:
                     path.unlink(missing_ok=True)
             except OSError:
                 continue
