@@ -447,7 +447,7 @@ REFUSED = {
     "the size b'+10', which is no": header(size=b"+10") + END,
     "the size b'1_0'": header(size=b"1_0") + END,
     "the size -": header(size=b"\xff" * 12) + END,
-    "owner 4294967296:0, which no system has": extended(record(b"uid", b"4294967296")) + header() + END,
+    "owner 4294967295:0, which no system has": extended(record(b"uid", b"4294967295")) + header() + END,
 }
 
 

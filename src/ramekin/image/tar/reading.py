@@ -16,6 +16,8 @@ _CHUNK = 1 << 20
 _ZERO = bytes(512)
 _EMPTY = Inline(b"")
 _BROKEN = "the archive is broken or hostile"
+_NO_ID = 0xFFFFFFFF
+"""chown takes this for "leave it as it is"."""
 _WORTH_SKIPPING = 1 << 14
 """Bytes of a skipped file from which leaving them out of the spool is worth a system call."""
 
@@ -238,7 +240,7 @@ def read(
             path = _clean(name, where)
             if not path and kind is not Kind.DIRECTORY:
                 source.refuse(f"the root is a {kind}")
-            if not 0 <= uid < 1 << 32 or not 0 <= gid < 1 << 32:
+            if not 0 <= uid < _NO_ID or not 0 <= gid < _NO_ID:
                 source.refuse(f"entry {path!r} has the owner {uid}:{gid}, which no system has")
             if path in linked and not (kind is Kind.HARDLINK and _clean(to_text(target_raw), where) == path):
                 source.refuse(f"entry {path!r} replaces a file that a hard link names already")
