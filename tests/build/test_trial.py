@@ -175,10 +175,10 @@ def attempt(request: pytest.FixtureRequest, tmp_path: Path) -> Try:
     (files / "tmp").mkdir()
     (files / "tmp").chmod(0o1777)
 
-    def attempt(*options: str, script: str) -> subprocess.CompletedProcess[str]:
+    def attempt(*options: str, script: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         words = ["run", f"rootfs:{files}", "--runtime", runtime, "--entrypoint", "/bin/sh -c", *options]
         return subprocess.run(
-            [sys.executable, "-m", "ramekin", *words, "--", script],
+            [*before, sys.executable, "-m", "ramekin", *words, "--", script],
             capture_output=True,
             text=True,
             timeout=60,
@@ -224,3 +224,16 @@ def test_a_program_starts_in_its_folder_and_sees_only_its_own_processes(attempt:
     folder, processes = result.stdout.splitlines()
     assert folder == "/new/folder"
     assert len(processes.split()) <= 4
+
+
+@pytest.mark.runtime
+def test_a_signal_reaches_the_program(attempt: Try, tmp_path: Path) -> None:
+    script = "trap 'echo ended; exit 3' TERM; echo started; while :; do read x </tmp/none 2>/dev/null; done"
+    ender = (
+        "import subprocess, sys, signal\n"
+        "p = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
+        "print(p.stdout.readline(), end='', flush=True); p.send_signal(signal.SIGTERM)\n"
+        "print(p.stdout.read(), end='', flush=True); sys.exit(p.wait())"
+    )
+    result = attempt(script=script, before=(sys.executable, "-c", ender))
+    assert (result.stdout, result.returncode) == ("started\nended\n", 3), result.stderr

@@ -163,10 +163,18 @@ def test_a_reader_who_leaves_is_not_complained_about() -> None:
     assert errors == b""
 
 
-def test_an_interruption_is_one_line() -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
+)
+def test_a_signal_ends_a_command_after_it_has_cleared_up(
+    number: signal.Signals, status: int, said: str, tmp_path: Path
+) -> None:
     code = (
-        "from ramekin.cli import main; import time, sys\n"
-        "def wait(arguments): print('here', flush=True); time.sleep(30)\n"
+        "from ramekin.cli import main; import time, tempfile\n"
+        "def wait(arguments):\n"
+        f"    with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}):\n"
+        "        print('here', flush=True); time.sleep(30)\n"
         "main._call = wait; main.main()"
     )
     process = subprocess.Popen(
@@ -175,9 +183,10 @@ def test_an_interruption_is_one_line() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
     time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert (process.returncode, errors) == (status, said)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_documentation_speaks_of_every_command() -> None:

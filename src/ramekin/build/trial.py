@@ -9,13 +9,15 @@ the container lives in a user namespace that holds its one user.
 from __future__ import annotations
 
 import os
+import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -399,8 +401,13 @@ def _run_bwrap(made: Container) -> int:
         from ramekin.build import pseudoterminal
 
         return pseudoterminal.call(command, lambda: _become(who))
-    # a session of its own, or the program could type into the terminal that started it
-    return _call([command[0], "--new-session", *command[1:]], who)
+    told, tells = os.pipe()
+    try:
+        # a session of its own, or the program could type into the terminal that started it
+        command[1:1] = ["--new-session", "--info-fd", str(tells)]
+        return _call(command, who, told=told, tells=tells)
+    finally:
+        os.close(told)
 
 
 def _become(who: Identity | None) -> None:
@@ -424,39 +431,77 @@ def _run_runc(made: Container) -> int:
     name = folder.name
     start = ["runc", "--root", str(folder / "runc")]
     try:
-        return _call([*start, "run", "--bundle", str(folder), name], None)
+        return _call([*start, "run", "--bundle", str(folder), name], None, terminal=made.terminal)
     finally:
         subprocess.run([*start, "delete", "--force", name], capture_output=True, check=False)
 
 
-def _call(command: Sequence[str], who: Identity | None) -> int:
-    """Run a command to its end, handing on the signals that end programs."""
+def _call(
+    command: Sequence[str],
+    who: Identity | None,
+    *,
+    terminal: bool = False,
+    told: int = -1,
+    tells: int = -1,
+) -> int:
+    """Run a command to its end, handing on the signals that end programs.
+
+    Unless it has the `terminal`, it is in a session of its own, so that a signal to all of a job reaches it
+    but once, through here. `tells` is a pipe's end that bubblewrap reports on, closed here, and `told` its
+    other end.
+    """
     switch: dict[str, Any] = {}
     if who is not None:
         switch = {"user": who.uid, "group": who.gid, "extra_groups": list(who.groups)}
     try:
-        process = subprocess.Popen(command, **switch)
+        process = subprocess.Popen(
+            command, pass_fds=[tells] if tells >= 0 else [], start_new_session=not terminal, **switch
+        )
     except OSError as error:
         raise RamekinError(f"{command[0]} cannot be started: {error.strerror}") from None
-    with _handing_on(process):
+    finally:
+        if tells >= 0:
+            os.close(tells)
+    with _handing_on(process, told):
         status = process.wait()
     return 128 - status if status < 0 else status
 
 
 @contextmanager
-def _handing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While it lasts, signals that end programs go to the child; an interruption has reached it already."""
+def _handing_on(process: subprocess.Popen[bytes], told: int) -> Iterator[None]:
+    """While it lasts, signals that end programs go to the program that was started.
+
+    runc hands them on itself. bubblewrap does not, and its first process inside only waits for the program:
+    that is its child.
+    """
+    inside: list[int] = []
 
     def hand_on(number: int, frame: object) -> None:
-        process.send_signal(number)
+        if told >= 0 and not inside:
+            inside.extend(_inside(told))
+        for pid in inside:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if not inside:
+            process.send_signal(number)
 
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, hand_on if not sys.stdin.isatty() else signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, hand_on),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, hand_on),
-    }
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, hand_on) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _inside(told: int) -> list[int]:
+    """The program's process by what bubblewrap reported, or nothing when it is not running yet."""
+    if not select.select([told], [], [], 0)[0]:
+        return []
+    found = re.search(rb'"child-pid": *([0-9]+)', os.read(told, 1 << 12))
+    if found is None:
+        return []
+    with suppress(OSError, ValueError):
+        children = Path(f"/proc/{int(found[1])}/task/{int(found[1])}/children")
+        return [int(pid) for pid in children.read_text().split()]
+    return []

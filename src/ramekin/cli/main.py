@@ -8,6 +8,7 @@ for an interruption.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -53,7 +54,15 @@ _command("completion:completion", _HOUSEHOLD, "Print a shell's completion script
 
 def main() -> None:
     """Run the command that the process was started with, and end the process with its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
     sys.exit(run(sys.argv[1:]))
+
+
+def _end(number: int, frame: object) -> None:
+    """End as the signal would, but not without removing what is half done."""
+    sys.exit(128 + number)
 
 
 def run(arguments: Sequence[str]) -> int:
