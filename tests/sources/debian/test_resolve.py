@@ -104,6 +104,17 @@ def test_equal_sizes_go_by_the_order_of_the_words() -> None:
     assert names(index("app | Depends: z OR a", "a", "z"), "app") == ["app", "z"]
 
 
+def test_options_of_nearly_equal_weight_go_by_the_order_of_the_words() -> None:
+    lines = ("app | Depends: qt OR qt-gles", "qt-gles | Size: 36600")
+    assert names(index(*lines, "qt | Size: 37500"), "app") == ["app", "qt"]
+    assert names(index(*lines, "qt | Size: 41000"), "app") == ["app", "qt-gles"]
+
+
+def test_an_option_that_the_best_would_bring_along_is_enough() -> None:
+    there = index("app | Depends: old OR new", "old | Size: 1 | Depends: new", "new | Size: 500")
+    assert names(there, "app") == ["app", "new"]
+
+
 def test_an_option_weighs_what_it_brings_along() -> None:
     there = index("app | Depends: a OR b", "a | Size: 1 | Depends: c", "b | Size: 5", "c | Size: 10")
     assert names(there, "app") == ["app", "b"]

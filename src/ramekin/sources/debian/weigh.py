@@ -21,9 +21,14 @@ tries the options in the order given.
    the best option would bring along anyway is taken alone: lsb-base needs sysvinit-utils, which provides
    lsb-base.
 5. An option that cannot be had beside what is chosen comes last.
-6. Equal weights go by the order of the relation's words, then by name.
+6. Weights are equal when they are less than a tenth, and less than 1 MiB, apart; then the order of the
+   relation's words counts, by which maintainers say what they prefer, then the name. So libqt5gui5 (37.5 MB)
+   is not exchanged for libqt5gui5-gles (36.7 MB), nor the English dictionary for the Tibetan one.
 
 In the drawing mawk and usr-is-merged are taken, in whichever order the relations were met.
+
+Tried and dropped: the fewest bytes in all cases. It gave libelogind0 for libsystemd0, original-awk, the
+GLES build of Qt and Tibetan spelling, each for less than 3 MB.
 """
 
 from __future__ import annotations
@@ -34,6 +39,11 @@ from typing import NamedTuple
 from ramekin.sources.debian.candidates import Absent, Avoid, Choice, Claim, Need, Pick, Skip, Version
 
 PROVIDER_HANDICAP = 1 << 20
+"""Bytes by which a package that only provides a virtual name must be smaller than others."""
+
+MARGIN = 1 << 20
+"""Bytes below which two weights may be called equal; they also must be less than a tenth apart."""
+
 _IMPOSSIBLE = 1 << 60
 _USUAL = frozenset({"required", "important", "standard"})
 
@@ -76,27 +86,39 @@ class Weigher:
         free = settled(choice, chosen)
         if free is not None:
             return 0, [free, *(option for option in choice.options if option is not free)]
-        picks = [(place, option) for place, option in enumerate(choice.options) if isinstance(option, Pick)]
-        # the smallest first, so that the others can be given up as soon as they weigh more
-        picks.sort(key=lambda item: (_class(item[1]), _size(item[1].need) + handicap(item[1]), item[0]))
-        ranks: list[tuple[bool, int, int, int, Pick]] = []
+        picks = [option for option in choice.options if isinstance(option, Pick)]
+        weighed = self._weighed(picks, chosen, asked)
+        equals = [one for pick, one in weighed.items() if one.possible and not _stands_in(pick)]
+        best = min((one.weight for one in equals), default=0)
+        # what weighs as good as the best is its equal, so that the order of the words decides
+        level = {
+            pick: best if best <= one.weight <= _equal_up_to(best) else one.weight
+            for pick, one in weighed.items()
+        }
+        picks.sort(key=lambda pick: (not weighed[pick].possible, _stands_in(pick), level[pick]))
+        if picks and weighed[picks[0]].possible:
+            # an option that the best one would bring along is enough by itself
+            first, brought = picks[0], weighed[picks[0]].found
+            enough = [
+                one for one in picks if one is not first and brought.get(one.need.name) in one.need.among
+            ]
+            picks = [*enough, *(pick for pick in picks if pick not in enough)]
+        skips = (option for option in choice.options if isinstance(option, Skip))
+        return (level[picks[0]] if picks else 0), [*picks, *skips]
+
+    def _weighed(self, picks: Sequence[Pick], chosen: Chosen, asked: Asked) -> Mapping[Pick, Closure]:
+        """What each option would add; those that are no equals of the lightest are not counted to the end."""
+        weighed: dict[Pick, Closure] = {}
         best: int | None = None
-        brought: Mapping[str, Version] = {}
-        for place, pick in picks:
-            stands_in = _class(pick) > 0
+        # the smallest first, so that others are given up early
+        for pick in sorted(picks, key=lambda pick: (_stands_in(pick), _size(pick.need) + handicap(pick))):
             extra = handicap(pick)
-            limit = None if best is None or stands_in else best - extra
+            limit = None if best is None or _stands_in(pick) else _equal_up_to(best) - extra
             closure = self._closure(pick.need, chosen, asked, limit=limit)
-            ranks.append((not closure.possible, _class(pick), closure.weight + extra, place, pick))
-            if closure.possible and not stands_in and (best is None or closure.weight + extra < best):
-                best, brought = closure.weight + extra, closure.found
-        ranks.sort(key=lambda item: item[:4])
-        picked = [item[4] for item in ranks]
-        # an option that the best one brings along is enough by itself
-        enough = [pick for pick in picked[1:] if brought.get(pick.need.name) in pick.need.among]
-        options: list[Pick | Skip] = [*enough, *(pick for pick in picked if pick not in enough)]
-        options.extend(option for option in choice.options if isinstance(option, Skip))
-        return ranks[0][2] if ranks else 0, options
+            weighed[pick] = closure._replace(weight=closure.weight + extra)
+            if closure.possible and not _stands_in(pick):
+                best = closure.weight + extra if best is None else min(best, closure.weight + extra)
+        return weighed
 
     def _closure(
         self, need: Need, chosen: Chosen, asked: Asked, *, limit: int | None, alone: bool = False
@@ -143,7 +165,7 @@ class Weigher:
         """The option of a nested choice that counts: the lightest by itself."""
         picks = [option for option in choice.options if isinstance(option, Pick)]
         weigh = _size if smallest else self._weight_alone
-        return min(picks, key=lambda pick: (_class(pick), weigh(pick.need) + handicap(pick))).need
+        return min(picks, key=lambda pick: (_stands_in(pick), weigh(pick.need) + handicap(pick))).need
 
     def _weight_alone(self, need: Need) -> int:
         weight = self._alone.get(need)
@@ -153,9 +175,12 @@ class Weigher:
         return weight
 
 
-def _class(pick: Pick) -> int:
-    """0 for the options that are each other's equals, 1 for those that only stand in for them."""
-    return int(pick.claim is Claim.STANDS_IN)
+def _equal_up_to(weight: int) -> int:
+    return weight + min(weight // 10, MARGIN)
+
+
+def _stands_in(pick: Pick) -> bool:
+    return pick.claim is Claim.STANDS_IN
 
 
 def _size(need: Need) -> int:
