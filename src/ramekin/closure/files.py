@@ -24,7 +24,8 @@ _ALIASES = (("var/run", "run"), ("var/lock", "run/lock"), ("run/shm", "dev/shm")
 class Files:
     """The entries of one package by tree path, changed in place and taken out as a `Tree`.
 
-    What a method makes has `mtime`. `made` holds the paths that were made or changed.
+    What a method makes has `mtime`. `made` holds the paths that were made or changed, `removed` those that
+    were taken away.
     """
 
     def __init__(self, tree: Tree, merged: Mapping[str, str], mtime: int) -> None:
@@ -32,6 +33,7 @@ class Files:
         self.merged = merged
         self.mtime = mtime
         self.made: set[str] = set()
+        self.removed: set[str] = set()
         self._folders = {parent for path in self.entries for parent in _parents(path)}
 
     def place(self, path: str) -> str:
@@ -41,6 +43,11 @@ class Files:
             if clean == alias or clean.startswith(alias + "/"):
                 clean = real + clean[len(alias) :]
         return layout.place(clean, self.merged)
+
+    def is_alias(self, path: str) -> bool:
+        """True for a folder that every image has as a link to another, such as /var/run."""
+        clean = posixpath.normpath("/" + path.lstrip("/")).lstrip("/")
+        return any(clean == alias for alias, _ in _ALIASES)
 
     def get(self, path: str) -> Entry | None:
         """The entry at an absolute path, not following links."""
@@ -87,6 +94,7 @@ class Files:
         """Add or replace an entry, and the folders above it."""
         self.entries[entry.path] = entry
         self.made.add(entry.path)
+        self.removed.discard(entry.path)
         self._folders.update(_parents(entry.path))
 
     def make_folder(
@@ -145,6 +153,7 @@ class Files:
         gone = [name for name in self.entries if name == place or name.startswith(place + "/")]
         for name in gone:
             del self.entries[name]
+        self.removed.update(gone)
         return bool(gone)
 
     def _with(self, entry: Entry, mode: int | None, uid: int | None, gid: int | None) -> Entry:

@@ -64,6 +64,8 @@ def _last(
         for link in known.links:
             if link.path not in claimed and (not link.when or link.when in names):
                 links.append((link.path, link.target))
+        for folder in known.folders:
+            files.make_folder("/" + folder.path, folder.mode, folder.uid, folder.gid)
     for path, target in links:
         if files.entries.get(path) is None:
             files.link("/" + path, target)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
 
-from ramekin.closure.commands import MULTIARCH
 from ramekin.closure.merged import place
 from ramekin.closure.model import Library
+from ramekin.closure.queries import MULTIARCH
 from ramekin.image.tree import Content, Inline, Span, Tree
 from ramekin.image.tree import Kind as EntryKind
 

@@ -98,6 +98,15 @@ class DeferredLink(msgspec.Struct, frozen=True, array_like=True):
     when: str
 
 
+class Folder(msgspec.Struct, frozen=True, array_like=True):
+    """A folder that got an owner or mode by more than the package's files; a tree path."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
 class Hints(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a package's recipe says about running it; every field may be empty.
 
@@ -156,6 +165,7 @@ class PackageFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     library_paths: tuple[tuple[str, str], ...] = ()
     diversions: tuple[Diversion, ...] = ()
     links: tuple[DeferredLink, ...] = ()
+    folders: tuple[Folder, ...] = ()
     certificates: bytes = b""
     java_keystore: bool = False
     hints: Hints = Hints()

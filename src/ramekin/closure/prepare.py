@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from ramekin.closure import declared, gconv, ldcache, merged, recipes, scripts, slices
 from ramekin.closure.files import Files
-from ramekin.closure.model import Alternative, Hints, PackageFacts, Prepared, SliceChoice, Unknown
+from ramekin.closure.model import Alternative, Folder, Hints, PackageFacts, Prepared, SliceChoice, Unknown
 from ramekin.image import tree as trees
 from ramekin.image.tree import Entry, Kind, Tree
 from ramekin.sources.protocol import PackageContent, SuiteFacts
@@ -90,6 +90,7 @@ def prepare(
             library_paths=ldcache.configuration(tree),
             diversions=tuple(outcome.diversions),
             links=tuple(outcome.deferred),
+            folders=_folders(tree, files),
             certificates=bundle,
             java_keystore=found is not None and "java-key-store" in found.built_in,
             hints=hints,
@@ -131,6 +132,17 @@ def _present(one: Alternative, tree: Tree, whole: Tree, files: Files) -> Alterna
         if there(slave.path) and slices.matcher(SliceChoice()).slice_of(files.place(slave.link)) is None
     )
     return Alternative(one.name, one.link, one.path, one.priority, slaves)
+
+
+def _folders(tree: Tree, files: Files) -> tuple[Folder, ...]:
+    """Folders with an owner or mode of their own: another package that brings one too must not undo that."""
+    return tuple(
+        Folder(path, tree[path].mode, tree[path].uid, tree[path].gid)
+        for path in sorted(files.made)
+        if path in tree
+        and tree[path].kind is Kind.DIRECTORY
+        and (tree[path].mode, tree[path].uid, tree[path].gid) != (0o755, 0, 0)
+    )
 
 
 def _line(path: str) -> str:

@@ -95,7 +95,7 @@ def apply(found: data.Recipe, package: str, files: Files, outcome: Outcome) -> N
             files.write(path, fill(file.text or "").encode(), int(file.mode, 8))
         files.change(path, uid=_uid(file.owner), gid=_gid(file.group))
     for link in found.links:
-        if not link.when:
+        if not link.when and not link.if_free:
             files.link("/" + fill(link.path), fill(link.target))
     for rule in found.owners:
         pattern = glob(fill(rule.path))
@@ -117,7 +117,9 @@ def deferred(found: data.Recipe, package: str, files: Files) -> tuple[DeferredLi
     """Links that a recipe makes only beside other packages, or only where no package has the path."""
     fill = _fill(package)
     links = [
-        DeferredLink(fill(link.path), fill(link.target), fill(link.when)) for link in found.links if link.when
+        DeferredLink(fill(link.path), fill(link.target), fill(link.when))
+        for link in found.links
+        if link.when or link.if_free
     ]
     for name in found.built_in:
         maker = _LINKS.get(name)

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from ramekin.closure import data, shell
+from ramekin.closure import data, queries, shell
 from ramekin.closure.files import Files
 from ramekin.closure.model import Alternative, DeferredLink, Diversion, Group, Unknown, User
 from ramekin.closure.shell import Node, Simple, Word
@@ -366,15 +366,19 @@ class Walk:
         return None
 
     def _substitution(self, part: shell.Substitution) -> str | None:
-        from ramekin.closure import commands
-
         if part.body is None:
             return None
         if len(part.body.nodes) == 1 and isinstance(part.body.nodes[0], Simple):
             command = part.body.nodes[0]
             words = self.fields(command.words)
-            if words and words[0] in commands.ANSWERS:
-                return commands.ANSWERS[words[0]](self, words)
+            if words and words[0] in queries.ANSWERS:
+                return queries.ANSWERS[words[0]](self, words)
+        if len(part.body.nodes) == 1 and isinstance(part.body.nodes[0], shell.Pipeline):
+            simple = [one for one in part.body.nodes[0].commands if isinstance(one, Simple)]
+            if len(simple) == len(part.body.nodes[0].commands):
+                answer = queries.piped_answer(self, [self.fields(one.words) for one in simple])
+                if answer is not None:
+                    return answer
         self.depth += 1
         try:
             if self.depth < 40:

@@ -58,11 +58,14 @@ class FileRule(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LinkRule(msgspec.Struct, forbid_unknown_fields=True):
-    """A symbolic link; with `when`, only in images that also hold that package."""
+    """A symbolic link; with `when`, only in images that also hold that package, and with `if_free` only where
+    no package has the path.
+    """
 
     path: str
     target: str
     when: str = ""
+    if_free: bool = False
 
 
 class OwnerRule(msgspec.Struct, forbid_unknown_fields=True):
