@@ -189,11 +189,11 @@ def test_a_tag_that_is_not_there_names_those_that_are(store: Store, tmp_path: Pa
 
 
 def test_a_folder_of_other_things_is_left_alone(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/letter").write_text("dear")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/letter").write_text("dear")
     with pytest.raises(UsageError, match="no image layout"):
-        transports.write(samples.image(store), parse(f"oci:{tmp_path}/home"))
-    assert snapshot(tmp_path / "home") == {"letter": b"dear"}
+        transports.write(samples.image(store), parse(f"oci:{tmp_path}/letters"))
+    assert snapshot(tmp_path / "letters") == {"letter": b"dear"}
 
 
 def test_a_file_is_no_layout(store: Store, tmp_path: Path) -> None:

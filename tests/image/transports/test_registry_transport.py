@@ -443,3 +443,22 @@ def test_plain_http_elsewhere_needs_leave(store: Store) -> None:
     with pytest.raises(NetworkError) as caught:
         transports.write(samples.image(store), parse("docker://registry.invalid/web"))
     assert caught.value.message.startswith(("HEAD https://", "docker://registry.invalid"))
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive", "rootfs", "dir", "oci"])
+def test_every_place_takes_an_image_from_a_registry(
+    server: FakeRegistry, store: Store, large: Image, tmp_path: Path, transport: str
+) -> None:
+    transports.write(large, parse(at(server)))
+    (tmp_path / "out").mkdir()
+    target = parse(f"{transport}:{tmp_path}/out/web")
+    digest = large.manifest().layers[1].digest
+    server.fail(is_request("GET", digest), damage=True)
+    with pytest.raises(DigestMismatchError):
+        transports.copy(parse(at(server)), target)
+    assert list((tmp_path / "out").iterdir()) == []
+    transports.copy(parse(at(server)), target)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["web"]
+    if transport != "rootfs":
+        with transports.read(target) as back:
+            assert validate(back) == []

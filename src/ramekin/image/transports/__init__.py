@@ -101,7 +101,7 @@ def write(
         case "rootfs":
             from ramekin.image.transports import rootfs
 
-            return rootfs.write(image, reference, progress=progress, platform=platform)
+            return rootfs.write(image, reference, jobs=jobs, progress=progress, platform=platform)
         case other:
             raise UsageError(f"{reference}: images cannot be written to {other}:")
 

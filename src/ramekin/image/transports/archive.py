@@ -20,7 +20,8 @@ from ramekin.image.image import DOCUMENT_LIMIT, Blobs, Image
 from ramekin.image.oci import Descriptor, Index
 from ramekin.image.reference import Reference
 from ramekin.image.transports import layout, target
-from ramekin.image.transports.contents import contents
+from ramekin.image.transports.contents import Contents, contents
+from ramekin.image.transports.fetching import fetched
 from ramekin.image.tree import Content, Entry, Kind, Tree
 from ramekin.progress import SILENT, Progress, Task
 from ramekin.store import digest as digests
@@ -83,6 +84,19 @@ def write(image: Image, reference: Reference, *, jobs: int = 8, progress: Progre
     parts = contents(image)
     tag = layout.tag_for(image, reference)
     index = Index(schema_version=2, media_type=oci.INDEX, manifests=layout.index_entries(parts, tag))
+    path = Path(reference.location)
+    with (
+        target.explained(path),
+        fetched(image, parts.blobs, path.resolve().parent, jobs=jobs, progress=progress) as local,
+        progress.task(f"writing {reference}", total=parts.size) as task,
+        target.new_file(path) as stream,
+    ):
+        tar.write(_files(parts, index, local.blobs), counted(stream, task))
+    return image.root
+
+
+def _files(parts: Contents, index: Index, blobs: Blobs) -> Tree:
+    """The files of a layout."""
     entries = [
         tree.file("oci-layout", layout.LAYOUT_FILE),
         tree.file("index.json", oci.encode(index)),
@@ -92,14 +106,9 @@ def write(image: Image, reference: Reference, *, jobs: int = 8, progress: Progre
     for document in (*parts.documents, *parts.referrers):
         entries.append(tree.file(_blob_path(document.descriptor), document.data))
     for blob in parts.blobs:
-        content = BlobContent(image.blobs, blob)
+        content = BlobContent(blobs, blob)
         entries.append(Entry(path=_blob_path(blob), kind=Kind.FILE, content=content))
-    with (
-        progress.task(f"writing {reference}", total=parts.size) as task,
-        target.new_file(Path(reference.location)) as stream,
-    ):
-        tar.write(Tree(entries), counted(stream, task))
-    return image.root
+    return Tree(entries)
 
 
 def counted(stream: BinaryIO, task: Task) -> Callable[[bytes], None]:

@@ -15,8 +15,8 @@ whose layers were compressed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -151,7 +151,8 @@ def write(
             raise UsageError(f"{image.root.digest} has a {layer.media_type}: it is no image of files")
     path = Path(reference.location)
     layers = {digests.parse(diff): layer for diff, layer in zip(diff_ids, manifest.layers, strict=True)}
-    with target.explained(path), _scratch(path) as scratch:
+    # beside the target, for there is room for the archive or nothing will do
+    with target.explained(path), target.scratch(path.resolve().parent) as scratch:
         size = sum(layer.size for layer in layers.values())
         with progress.task(f"unpacking layers for {reference}", total=size) as task:
             entries = _layers(image, layers, scratch, jobs, task)
@@ -235,17 +236,3 @@ def _decompress(
             f"layer {layer.digest} unpacks to {found}, where the config has the diff_id {diff_id}"
         )
     return size
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """A folder beside the target, for there is room for the archive or nothing will do."""
-    parent = path.resolve().parent
-    if not parent.is_dir():
-        raise UsageError(f"{parent} is not a folder", hint="create it first")
-    folder = target.temporary(parent)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        target.remove(folder)

@@ -51,7 +51,10 @@ _known_lock = Lock()
 
 
 class Repository:
-    """One repository of one registry; implements `image.Blobs`. For use by many threads."""
+    """One repository of one registry; implements `image.Blobs`. For use by many threads.
+
+    `remote` says that its blobs are worth fetching side by side.
+    """
 
     def __init__(self, client: Client, host: str, name: str, *, plain_http: bool = False) -> None:
         self.host = host
@@ -61,6 +64,7 @@ class Repository:
         self._authorization = Authorization(client, host, name)
         self._lock = Lock()
         self._base = ""
+        self.remote = True
 
     @property
     def shown(self) -> str:

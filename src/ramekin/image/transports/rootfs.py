@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from ramekin.image.image import Image
 from ramekin.image.oci import Config, Descriptor, Manifest, Platform, RootFS, Runtime
 from ramekin.image.reference import Reference
 from ramekin.image.transports import platforms, target
+from ramekin.image.transports.fetching import fetched
 from ramekin.image.tree import Entry, Kind, Span, Tree, directory
 from ramekin.progress import SILENT, Progress
 from ramekin.store.store import Store
@@ -52,7 +52,12 @@ def files(image: Image, *, spool: Path) -> Tree:
 
 
 def write(
-    image: Image, reference: Reference, *, progress: Progress = SILENT, platform: Platform | None = None
+    image: Image,
+    reference: Reference,
+    *,
+    jobs: int = 8,
+    progress: Progress = SILENT,
+    platform: Platform | None = None,
 ) -> Descriptor:
     """Lay the image for one platform out in DIR, which must be absent or empty."""
     image = platforms.single(image, platform)
@@ -60,12 +65,16 @@ def write(
     folder = Path(reference.location)
     with target.explained(folder):
         target.require_free(folder)
-        if not folder.absolute().parent.is_dir():
-            raise UsageError(f"{folder.absolute().parent} is not a folder", hint="create it first")
+    above = folder.absolute().parent
+    layers = image.manifest().layers
     # the layers' contents go where the files will be, for there is room for them or nothing will do
-    with tempfile.TemporaryDirectory(prefix=target.TEMPORARY, dir=folder.absolute().parent) as spool:
+    with (
+        target.explained(folder),
+        target.scratch(above) as spool,
+        fetched(image, layers, above, jobs=jobs, progress=progress) as local,
+    ):
         with progress.task(f"reading the layers for {reference}", unit=""):
-            tree = files(image, spool=Path(spool))
+            tree = files(local, spool=spool)
         if "" not in tree:
             tree = tree.plus([directory("")])
         with target.new_folder(folder) as unfinished, progress.task(f"writing {reference}", unit=""):

@@ -112,6 +112,19 @@ def new_folder(target: Path) -> Iterator[Path]:
         settle_folder(target.parent)
 
 
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A folder for temporary files in `folder`, which must be there; removed when the block ends."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder", hint="create it first")
+    own = temporary(folder)
+    own.mkdir()
+    try:
+        yield own
+    finally:
+        remove(own)
+
+
 def require_free(target: Path) -> None:
     """`UsageError` unless `target` is absent or an empty folder."""
     try:
