@@ -1,20 +1,30 @@
-"""Slices, recipes and essentials: from a package's files to a layer's tree. Pure: trees in, trees out."""
+"""What of a package goes into an image: slices, recipes, essentials. Trees in, trees and reasons out."""
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 
 @cache
 def revision() -> str:
-    """A digest of this room's code and data: equal revisions prepare equal layers from equal packages."""
-    import hashlib
-    from pathlib import Path
+    """A digest of this room's code and data: equal revisions prepare equal layers from equal packages.
 
-    room = Path(__file__).parent
+    About 2 ms; `closure.evidence` has its own.
+    """
+    import hashlib
+
+    room = os.path.dirname(__file__)  # noqa: PTH120 - pathlib alone would cost more than the reading
     state = hashlib.sha256()
-    for path in sorted([*room.glob("*.py"), *room.glob("data/*.yaml"), *room.glob("data/recipes/*.yaml")]):
-        data = path.read_bytes()
-        state.update(f"{path.name} {len(data)}\n".encode())
-        state.update(data)
+    for folder, endings in (
+        (room, (".py",)),
+        (f"{room}/data", (".py", ".yaml")),
+        (f"{room}/data/recipes", (".yaml",)),
+    ):
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208
+            if name.endswith(endings):
+                with open(f"{folder}/{name}", "rb", buffering=0) as stream:  # noqa: PTH123
+                    data = stream.read()
+                state.update(b"%s %d\n" % (name.encode(), len(data)))
+                state.update(data)
     return state.hexdigest()

@@ -17,7 +17,7 @@ from functools import cmp_to_key
 
 from ramekin.closure.merged import place
 from ramekin.closure.model import Library
-from ramekin.closure.queries import MULTIARCH
+from ramekin.closure.multiarch import MULTIARCH
 from ramekin.image.tree import Content, Inline, Span, Tree
 from ramekin.image.tree import Kind as EntryKind
 

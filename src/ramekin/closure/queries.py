@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ramekin.closure import accounts
+from ramekin.closure.multiarch import MULTIARCH
 from ramekin.closure.shell import Simple
 from ramekin.image.tree import Kind
 
@@ -72,21 +73,6 @@ _DPKG_TOOLS = _names(
     deb-systemd-helper
     """
 )
-
-
-MULTIARCH = {
-    "amd64": "x86_64-linux-gnu",
-    "arm64": "aarch64-linux-gnu",
-    "armel": "arm-linux-gnueabi",
-    "armhf": "arm-linux-gnueabihf",
-    "i386": "i386-linux-gnu",
-    "loong64": "loongarch64-linux-gnu",
-    "mips64el": "mips64el-linux-gnuabi64",
-    "mipsel": "mipsel-linux-gnu",
-    "ppc64el": "powerpc64le-linux-gnu",
-    "riscv64": "riscv64-linux-gnu",
-    "s390x": "s390x-linux-gnu",
-}
 
 
 def quiet(walk: Walk, node: Simple, words: Words) -> tuple[bool | None, bytes | None]:
