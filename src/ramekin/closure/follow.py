@@ -26,8 +26,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from ramekin.closure.evidence.index import Offer, Offers
-from ramekin.closure.evidence.model import Kind, Need, PackageEvidence
-from ramekin.closure.policy import Policy, Weight
+from ramekin.closure.evidence.model import Kind, Need, PackageDetail, PackageEvidence
+from ramekin.closure.policy import Policy
 from ramekin.errors import RamekinError
 from ramekin.sources.protocol import Resolution
 
@@ -125,6 +125,23 @@ def packages(
     return _Follow(resolution, evidence, asked, policy).run()
 
 
+def files(
+    followed: Followed,
+    resolution: Resolution,
+    evidence: Mapping[str, PackageEvidence],
+    detail: Mapping[str, PackageDetail],
+    asked: Asked,
+    policy: Policy,
+) -> Followed:
+    """What is left of `followed` (by `packages`) when evidence is followed from file to file.
+
+    `detail` has every kept package.
+    """
+    from ramekin.closure import reach
+
+    return reach.files(followed, resolution, evidence, detail, asked, policy)
+
+
 def globs(patterns: Iterable[str]) -> re.Pattern[str] | None:
     """One pattern for all globs of absolute paths in `patterns` (matched against tree paths), or None."""
     parts = [fnmatch.translate(pattern.lstrip("/")) for pattern in patterns if pattern.startswith("/")]
@@ -139,7 +156,9 @@ class _Follow:
         self.offers = Offers(resolution, evidence, policy)
         self.kept: dict[str, KeptPackage] = {}
         self.roots: set[str] = set()
-        self.shallow = frozenset(asked.essentials) - {re.split("[=/:]", text, maxsplit=1)[0] for text in resolution.requested}
+        self.shallow = frozenset(asked.essentials) - {
+            re.split("[=/:]", text, maxsplit=1)[0] for text in resolution.requested
+        }
         self.edges: dict[tuple[str, str], Step] = {}
         self.reached: dict[tuple[str, int], Step | None] = {}
         self.waiting: deque[tuple[str, int | None]] = deque()
@@ -240,7 +259,9 @@ class _Follow:
             if other not in self.evidence or other == name:
                 continue
             theirs = self.evidence[other]
-            same = self.offers.origin[other] == self.offers.origin[name] and (theirs.data_only or theirs.modules)
+            same = self.offers.origin[other] == self.offers.origin[name] and (
+                theirs.data_only or theirs.modules
+            )
             if same and self.offers.substantial(other):
                 self._link(Step(name, "", Kind.DATA, other, other, ""))
         for other in correction.needs if correction else ():
@@ -309,7 +330,9 @@ class _Follow:
             return
         undeclared = self.offers.anywhere(need)
         if undeclared:
-            self.notes[f"{name}: /{file} needs {need.target}, which {undeclared[0].package} holds undeclared"] = None
+            self.notes[
+                f"{name}: /{file} needs {need.target}, which {undeclared[0].package} holds undeclared"
+            ] = None
             self._take(name, file, need, undeclared[0], deep=False)
             return
         for user in need.files:
@@ -334,7 +357,9 @@ class _Follow:
             self.deferred = left
             if self.waiting or not left:
                 return
-        name, file, need, offers, deep = min(left, key=lambda item: (item[0], item[2].kind, item[2].target, item[1]))
+        name, file, need, offers, deep = min(
+            left, key=lambda item: (item[0], item[2].kind, item[2].target, item[1])
+        )
         left.remove((name, file, need, offers, deep))
         self.deferred = left
         self._take(name, file, need, offers[0], deep=deep)
@@ -374,7 +399,9 @@ class _Follow:
 
     def _why_not(self, name: str) -> str:
         askers = sorted(
-            other for other in self.kept if name in self.resolution.edges.get(other, ()) and other not in self.shallow
+            other
+            for other in self.kept
+            if name in self.resolution.edges.get(other, ()) and other not in self.shallow
         )
         if not askers:
             return "only packages that were left out depend on it"
@@ -406,7 +433,13 @@ class _Follow:
                     continue
                 for number in need.files:
                     if (name, number) not in self.reached:
-                        gone.setdefault(number, f"nothing needs its interpreter {need.target}: {self.policy.reason(need.place)}")
+                        gone.setdefault(
+                            number,
+                            f"nothing needs its interpreter {need.target}: {self.policy.reason(need.place)}",
+                        )
+            for number, path, target in self.offers.links(name):
+                if (real := self.offers.number(name, target)) is not None and real in gone:
+                    gone.setdefault(number, f"it leads to /{target}, which is left out")
             if drop is not None:
                 for number, path in enumerate(known.paths()):
                     if drop.match(path):
@@ -437,6 +470,15 @@ class _Follow:
 
 
 _REACHING = frozenset(
-    (Kind.PATH, Kind.SETTING, Kind.COMMAND, Kind.SHELL, Kind.SERVICE, Kind.RECIPE, Kind.LINK, Kind.INTERPRETER, Kind.JAVA)
+    (
+        Kind.PATH,
+        Kind.SETTING,
+        Kind.COMMAND,
+        Kind.SHELL,
+        Kind.SERVICE,
+        Kind.RECIPE,
+        Kind.LINK,
+        Kind.INTERPRETER,
+        Kind.JAVA,
+    )
 )
-_WEAK = Weight.WEAK

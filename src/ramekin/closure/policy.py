@@ -65,6 +65,14 @@ class Policy:
     anyones: frozenset[str]
     essential: Mapping[str, str]
     corrections: Mapping[str, Correction]
+    parts: tuple[tuple[re.Pattern[str], str], ...]
+
+    def part(self, path: str) -> str | None:
+        """Why a file at a tree path goes at the level `files` when nothing reaches it, or None."""
+        for match, reason in self.parts:
+            if match.match(path):
+                return reason
+        return None
 
     def weight(self, place: str) -> Weight:
         """How far the needs of files at a place (by name) are followed."""
@@ -123,6 +131,7 @@ def load() -> Policy:
         ignored_commands=frozenset(name for rule in rules["ignored_commands"] for name in rule["names"]),
         anyones=frozenset(rules["essential_paths_for_all"]),
         essential=essential,
+        parts=tuple((_any([rule["match"]]), rule["reason"]) for rule in rules["parts"]),
         corrections={rule["package"]: _correction(rule) for rule in rules["corrections"]},
     )
 
@@ -159,3 +168,23 @@ def is_command(path: str) -> bool:
 
 
 _COMMANDS = re.compile(r"(?:usr/(?:local/)?)?(?:s?bin|games)/[^/]+\Z")
+
+
+_INTERPRETERS = (
+    ("python", "python"),
+    ("perl", "perl"),
+    ("ruby", "ruby"),
+    ("php", "php"),
+    ("node", "node"),
+    ("bash", "shell"),
+    ("dash", "shell"),
+    ("sh", "shell"),
+    ("ksh", "shell"),
+    ("zsh", "shell"),
+)
+
+
+def language_of(interpreter: str) -> str | None:
+    """The language that a program (a path or a command) interprets, or None."""
+    base = interpreter.rpartition("/")[2]
+    return next((language for prefix, language in _INTERPRETERS if base.startswith(prefix)), None)

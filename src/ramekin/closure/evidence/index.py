@@ -1,6 +1,6 @@
 """Who offers what among the packages of a closure: names in needs turned into files.
 
-    need ──kind──▶ names it may have (paths, sonames, modules, folders) ──▶ offers, within what its package declares
+need ──kind──▶ names it may have (paths, sonames, modules, folders) ──▶ offers, within what its package declares
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
-from ramekin.closure.evidence.model import Kind, Need, PackageEvidence
+from ramekin.closure.evidence.model import ANY_CONVERTER, Kind, Need, PackageEvidence
 from ramekin.closure.policy import Policy
 from ramekin.sources.protocol import Resolution
 
@@ -30,6 +30,12 @@ class Offer:
     package: str
     file: int | None
     essential: bool = False
+
+
+def absolute(path: str, target: str) -> str:
+    """Where a link at a tree path leads, as an absolute path; `..` above the root stays at the root."""
+    joined = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target))
+    return "/" + joined.lstrip("/")
 
 
 class Offers:
@@ -96,6 +102,24 @@ class Offers:
         """The tree path of a package's file."""
         return self._paths[name][number]
 
+    def number(self, name: str, path: str) -> int | None:
+        """The number of the file at a tree path if package `name` owns it."""
+        owner = self._owner.get(path)
+        return owner[1] if owner is not None and owner[0] == name else None
+
+    def owner(self, path: str) -> tuple[str, int] | None:
+        """The package that owns a tree path, and the file's number."""
+        return self._owner.get(path)
+
+    def links(self, name: str) -> Iterator[tuple[int, str, str]]:
+        """The symbolic links of a package: number, tree path, and the tree path that each leads to directly."""
+        if self.evidence[name].links:
+            paths = self._paths[name]
+            for line in self.evidence[name].links.split("\n"):
+                number, _, target = line.partition("\t")
+                path = paths[int(number)]
+                yield int(number), path, self._merged(absolute(path, target))
+
     def substantial(self, name: str) -> bool:
         """Whether a package holds more than documentation and what dpkg knows of it."""
         return any(not path.startswith(_EMPTY) for path in self._paths[name])
@@ -122,8 +146,10 @@ class Offers:
     def is_public(self, path: str) -> bool:
         """Whether a file is a command, or a library where the loader looks."""
         folder = posixpath.dirname(path)
-        return path.startswith(_COMMAND_FOLDERS) or folder in ("usr/lib", "lib") or (
-            folder.count("/") == 2 and folder.startswith("usr/lib/") and "-linux-" in folder
+        return (
+            path.startswith(_COMMAND_FOLDERS)
+            or folder in ("usr/lib", "lib")
+            or (folder.count("/") == 2 and folder.startswith("usr/lib/") and "-linux-" in folder)
         )
 
     def is_asked_for(self, path: str) -> bool:
@@ -161,6 +187,9 @@ class Offers:
     def _owners(self, need: Need, name: str | None) -> Iterator[tuple[str, int | None]]:
         kind, target = need.kind, need.target
         if kind in (Kind.NEEDED, Kind.LOADED, Kind.MODULE):
+            if target == ANY_CONVERTER:
+                yield from self._converters()
+                return
             if "/" in target:
                 target = posixpath.basename(target)
             yield from self._shared.get(target, ())
@@ -173,6 +202,13 @@ class Offers:
             yield from self._module(kind, target)
         elif kind is Kind.PHP:
             yield from self._exact("usr/share/php/" + target)
+
+    def _converters(self) -> Iterator[tuple[str, int]]:
+        for name in self.names:
+            if name.startswith("libc6"):
+                for number, path in enumerate(self._paths[name]):
+                    if "/gconv/" in path:
+                        yield name, number
 
     def _exact(self, path: str) -> Iterator[tuple[str, int]]:
         owner = self._owner.get(path)
@@ -203,9 +239,11 @@ class Offers:
         for other in self.edges.get(name, ()):
             if other not in self.bit or path not in self._folders_of(other):
                 continue
-            if need.kind is Kind.LINK or self.origin[other] == self.origin[name]:
-                yield other, None
-            elif self.evidence[other].data_only and not own:
+            if (
+                need.kind is Kind.LINK
+                or self.origin[other] == self.origin[name]
+                or (self.evidence[other].data_only and not own)
+            ):
                 yield other, None
 
     def real(self, path: str) -> str | None:

@@ -40,7 +40,10 @@ def perl(data: bytes) -> set[str]:
 
 def _without_pod(data: bytes) -> bytes:
     """`data` without blocks of documentation (perlpod), and without what follows `__END__`."""
-    end = min((place for mark in (b"\n__END__", b"\n__DATA__") if (place := data.find(mark)) >= 0), default=len(data))
+    end = min(
+        (place for mark in (b"\n__END__", b"\n__DATA__") if (place := data.find(mark)) >= 0),
+        default=len(data),
+    )
     place, parts = 0, []
     while True:
         start = data.find(b"\n=", place, end)

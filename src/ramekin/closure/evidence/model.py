@@ -62,6 +62,10 @@ class Kind(StrEnum):
     """What the policy says by hand (a package's name); found by `follow`."""
 
 
+ANY_CONVERTER = "gconv/*"
+"""The target of a `Kind.MODULE` need of programs that call iconv_open(3): all converters that there are."""
+
+
 class Need(msgspec.Struct, frozen=True, array_like=True):
     """One thing that files of a package need.
 

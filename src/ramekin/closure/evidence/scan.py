@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from ramekin.closure import policy
 from ramekin.closure.evidence import elf, java, languages, python, settings, shell, strings
 from ramekin.closure.evidence.model import (
+    ANY_CONVERTER,
     Elf,
     FileNeed,
     Kind,
@@ -58,18 +59,6 @@ _SUFFIXES = {
     ".service": "service",
     ".desktop": "service",
 }
-_INTERPRETERS = (
-    ("python", "python"),
-    ("perl", "perl"),
-    ("ruby", "ruby"),
-    ("php", "php"),
-    ("node", "node"),
-    ("bash", "shell"),
-    ("dash", "shell"),
-    ("sh", "shell"),
-    ("ksh", "shell"),
-    ("zsh", "shell"),
-)
 _RUNTIMES = {"python": "python3", "perl": "perl", "ruby": "ruby", "php": "php", "node": "node"}
 _LANGUAGES = {"python": Kind.PYTHON, "perl": Kind.PERL, "ruby": Kind.RUBY, "php": Kind.PHP, "node": Kind.NODE}
 _QUIET = frozenset(("documentation", "hook", "build"))
@@ -246,6 +235,8 @@ class _Scan:
             file.add(Kind.INTERPRETER, (read.interpreter,))
             if b"\0system\0" in read.names or b"\0popen\0" in read.names:
                 file.add(Kind.SHELL, ("/bin/sh",))
+        if b"\0iconv_open\0" in read.names and read.soname != "libc.so.6":
+            file.add(Kind.MODULE, (ANY_CONVERTER,))
         loads = b"\0dlopen\0" in read.names or b"\0g_module_open\0" in read.names
         for start, length in read.strings:
             paths = strings.paths(data, start, start + length, assigned=False)
@@ -265,8 +256,7 @@ class _Scan:
             self._source(file, known, data)
             return
         file.add(Kind.INTERPRETER, (interpreter,))
-        base = posixpath.basename(interpreter)
-        language = next((language for prefix, language in _INTERPRETERS if base.startswith(prefix)), None)
+        language = policy.language_of(interpreter)
         if file.place in _QUIET:
             return
         if language is not None:
@@ -328,7 +318,7 @@ class _Scan:
                 name
                 for name in waiting.modules
                 if name not in own and (name.partition(".")[0] not in tops or "." in name)
-            } - _BUILT_IN
+            } - python.COMPILED_IN
             new = outside - shown
             confirmed: dict[str, bool] = dict.fromkeys(outside & shown, False)
             if new and len(waiting.data) <= budget:
@@ -435,24 +425,6 @@ _NAMERS = (
     ("perl", languages.perl_module),
     ("ruby", languages.ruby_feature),
     ("node", languages.node_module),
-)
-_BUILT_IN = frozenset(
-    [
-        "__future__",
-        "__main__",
-        "_thread",
-        "builtins",
-        "errno",
-        "faulthandler",
-        "gc",
-        "itertools",
-        "marshal",
-        "posix",
-        "pwd",
-        "sys",
-        "time",
-        "typing_extensions",
-    ]
 )
 
 
