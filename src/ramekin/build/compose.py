@@ -346,15 +346,15 @@ def _bill(
         return None
     from ramekin.build import sbom
 
-    bill = sbom.document(
-        request.name,
-        manifest,
-        closed.packages,
-        resolution.edges,
+    bill = sbom.Bill(
+        name=request.name,
+        image=manifest,
+        packages=closed.packages,
+        edges=resolution.edges,
         distribution=terms.preparation.suite.name,
         created=created,
     )
-    return sbom.attach(bill, manifest, store, created=configure.rfc3339(created))
+    return sbom.attach(bill, request.sbom, store, created=configure.rfc3339(created))
 
 
 def _tally(tallies: Iterable[SliceTally]) -> tuple[SliceTally, ...]:
