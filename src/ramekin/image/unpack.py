@@ -77,6 +77,8 @@ def _lay(entry: Entry, walk: _Walk, owners: bool) -> None:
         finally:
             os.close(own)
     elif entry.kind is Kind.SYMLINK:
+        if not entry.target or "\0" in entry.target:
+            raise FormatError(f"entry {entry.path!r} is a symbolic link without a target")
         os.symlink(to_bytes(entry.target), name, dir_fd=folder)
         if owners:
             os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)

@@ -39,6 +39,8 @@ _REFUSED = {
     0x44: "a dump",
 }
 _XATTR = b"SCHILY.xattr."
+_USED = {b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"}
+_Fields = tuple[str, str, int, int, int, int, int, tuple[tuple[str, bytes], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,255 +93,72 @@ def read(
 
     `FormatError` names `where` and the entry at fault.
     """
-    source = _Source(stream, where, limits)
-    seen: dict[str, Entry] = {}
-    linked: set[str] = set()
-    # most headers repeat a few owners and times
-    owners: dict[bytes, tuple[int, int, int]] = {}
-    times: dict[bytes, int] = {}
-    shared: dict[bytes, bytes] = {}
-    local: dict[bytes, bytes] = {}
-    file: Spool | None = None
+    source = _Source(stream, where, spool, limits)
+    headers = _Headers(source, limits)
+    names = _Names(source, where, closed=closed, keep=keep)
+    # entries of one chunk, given out when it is in the spool and their contents can be read
     batch: list[Entry] = []
-    buffer = b""
-    position = end = 0
-    # buffer[run:] goes to the spool, where its first byte will have the offset `base`
-    run = base = 0
-    wanted = False
-    # bytes of the last entry's content that are in chunks to come, and whether they are kept
-    left, keeping = 0, False
-    count = metadata = 0
     try:
         while True:
-            if position == end:
-                if wanted:
-                    file = file or Spool(spool)
-                    file.write(memoryview(buffer)[run:end])
-                    base = file.size
-                    wanted = False
-                held = batch.pop() if left and batch else None
+            if source.position == source.end:
+                unfinished = [batch.pop()] if source.left else []
+                goes_on = source.refill()
                 yield from batch
-                batch = [held] if held is not None else []
-                buffer = source.chunk()
-                position, end = 0, len(buffer)
-                if not buffer:
-                    if left:
-                        source.refuse(f"truncated within entry {batch[-1].path!r}")
-                    if local or source.ragged:
-                        source.refuse("truncated within a header")
-                    break
-                run = 0
-                if left:
-                    position = min(left, end)
-                    left -= position
-                    if keeping:
-                        wanted = True
-                    else:
-                        run = position
+                batch = unfinished
+                if goes_on:
                     continue
-            header = buffer[position : position + 512]
+                if source.left:
+                    source.refuse(f"truncated within entry {batch[0].path!r}")
+                if headers.pending or source.ragged:
+                    source.refuse("truncated within a header")
+                break
+            header = source.block()
             if not header[0] and header == _ZERO:
                 break
-            position += 512
-            # adler32's lower half is one more than the sum of the bytes, as long as that is below 65521
-            total = (adler32(header[:256]) & 0xFFFF) + (adler32(header[256:]) & 0xFFFF) - 2
-            stated = header[148:156]
-            # the checksum counts its own field as eight spaces
-            total += 257 - (adler32(stated) & 0xFFFF)
-            checksum = _checksum(stated)
-            if total != checksum and not _signed_sum_agrees(header, checksum):
-                source.refuse("a header has a wrong checksum" if count else "not a tar archive")
-            count += 1
-            if count > limits.entries:
-                source.refuse(f"more than {limits.entries} entries")
-            size = _number(header[124:136], source, "size")
-            kind_byte = header[156]
-            kind = _KINDS.get(kind_byte)
-
+            headers.check(header)
+            kind = _KINDS.get(header[156])
             if kind is None:
-                if kind_byte not in b"xgXLK":
-                    what = _REFUSED.get(kind_byte, f"of unknown type {chr(kind_byte)!r}")
-                    source.refuse(f"entry {to_text(_field(header))!r} is {what}")
-                if size > (limits.extended if kind_byte in b"xgX" else limits.name + 1):
-                    source.refuse(f"an extended header has {size} bytes, more than is taken")
-                padded = (size + 511) & ~511
-                body = buffer[position : position + padded]
-                position += len(body)
-                while len(body) < padded:
-                    # the rest of the header is in the next chunk, and this chunk may hold contents
-                    if wanted:
-                        file = file or Spool(spool)
-                        file.write(memoryview(buffer)[run:end])
-                        base = file.size
-                        wanted = False
-                    buffer = source.chunk()
-                    if not buffer:
-                        source.refuse("truncated within an extended header")
-                    end = len(buffer)
-                    more = buffer[: padded - len(body)]
-                    position = run = len(more)
-                    body += more
-                body = body[:size]
-                if kind_byte == 0x4C:
-                    local.setdefault(b"path", body.split(b"\0", 1)[0])
-                elif kind_byte == 0x4B:
-                    local.setdefault(b"linkpath", body.split(b"\0", 1)[0])
-                elif kind_byte == 0x67:
-                    shared.update(_records(body, source))
-                else:
-                    local.update(_records(body, source))
+                headers.extend(header)
                 continue
-
-            rights = header[100:124]
-            owner = owners.get(rights)
-            if owner is None:
-                owner = (
-                    _number(rights[:8], source, "mode") & 0o7777,
-                    _number(rights[8:16], source, "uid"),
-                    _number(rights[16:], source, "gid"),
-                )
-                owners[rights] = owner
-            mode, uid, gid = owner
-            date = header[136:148]
-            mtime = times.get(date)
-            if mtime is None:
-                mtime = times[date] = _number(date, source, "mtime", signed=True)
-            raw = _field(header)
-            if header[257:263] == b"ustar\0" and header[345]:
-                raw = header[345:500].split(b"\0", 1)[0] + b"/" + raw
-            target_raw = header[157:257].split(b"\0", 1)[0] if header[157] else b""
-            xattrs: tuple[tuple[str, bytes], ...] = ()
-            if local or shared:
-                records = {**shared, **local} if shared else local
-                if local:
-                    local = {}
-                raw = records.get(b"path") or raw
-                target_raw = records.get(b"linkpath") or target_raw
-                if records.get(b"size"):
-                    size = _decimal(records[b"size"], source, "size")
-                if records.get(b"uid"):
-                    uid = _decimal(records[b"uid"], source, "uid")
-                if records.get(b"gid"):
-                    gid = _decimal(records[b"gid"], source, "gid")
-                if records.get(b"mtime"):
-                    mtime = _seconds(records[b"mtime"], source)
-                xattrs = _xattrs(records)
-                metadata += sum(len(key) + len(value) for key, value in xattrs)
-            if len(raw) > limits.name or len(target_raw) > limits.name:
-                source.refuse(
-                    f"an entry has a name or link text of more than {limits.name} bytes: {raw[:60]!r}…"
-                )
-            metadata += len(raw) + len(target_raw)
-            if metadata > limits.metadata:
-                source.refuse(f"more than {limits.metadata} bytes of names and attributes")
-
-            name = to_text(raw)
-            if kind is Kind.FILE and name.endswith("/") and kind_byte in (0, 0x30):
+            name, target, size, mode, uid, gid, mtime, xattrs = headers.fields(header)
+            if kind is Kind.FILE and name.endswith("/") and header[156] != 0x37:
                 # how archives older than POSIX say that it is a folder
                 kind = Kind.DIRECTORY
-            path = _clean(name, where)
-            if not path and kind is not Kind.DIRECTORY:
-                source.refuse(f"the root is a {kind}")
-            if not 0 <= uid < _NO_ID or not 0 <= gid < _NO_ID:
-                source.refuse(f"entry {path!r} has the owner {uid}:{gid}, which no system has")
-            if path in linked and not (kind is Kind.HARDLINK and _clean(to_text(target_raw), where) == path):
-                source.refuse(f"entry {path!r} replaces a file that a hard link names already")
-
+            path = names.path(kind, name, target)
+            content: Content | None = None
+            device = (0, 0)
             if kind is Kind.FILE:
-                padded = (size + 511) & ~511
-                if size > limits.total:
-                    source.refuse(f"entry {path!r} has {size} bytes, more than is taken")
-                content: Content
-                keeping = keep is None or keep(path)
-                if not keeping:
-                    content = Skipped(size)
-                    if padded >= _WORTH_SKIPPING:
-                        if wanted:
-                            file = file or Spool(spool)
-                            file.write(memoryview(buffer)[run:position])
-                            base = file.size
-                            wanted = False
-                        run = min(position + padded, end)
-                elif size:
-                    file = file or Spool(spool)
-                    content = Span(file.path, base + position - run, size, file.owner)
-                    wanted = True
-                else:
-                    content = _EMPTY
-                entry = Entry(
-                    path=path,
-                    kind=kind,
-                    mode=mode,
-                    uid=uid,
-                    gid=gid,
-                    mtime=mtime,
-                    content=content,
-                    xattrs=xattrs,
-                )
-                seen[path] = entry
-                position += padded
-                if position > end:
-                    left = position - end
-                    position = end
-                batch.append(entry)
-                continue
-
-            if kind is Kind.DIRECTORY:
-                entry = Entry(path=path, kind=kind, mode=mode, uid=uid, gid=gid, mtime=mtime, xattrs=xattrs)
-                seen.pop(path, None)
+                content = source.content(path, size, keep is None or keep(path))
+            elif kind is Kind.SYMLINK:
+                if not target or "\0" in target:
+                    source.refuse(f"entry {path!r} is a symbolic link without a target")
             elif kind is Kind.HARDLINK:
-                made = _hardlink(path, _clean(to_text(target_raw), where), seen, closed, source)
-                if made is None:
-                    continue
-                entry = made
-                if entry.kind is Kind.HARDLINK:
-                    file_entry = seen.get(entry.target)
-                    if (
-                        file_entry is not None
-                        and isinstance(file_entry.content, Skipped)
-                        and keep
-                        and keep(path)
-                    ):
-                        raise SkippedError(
-                            f"{where}: entry {path!r} is a hard link to a file that was skipped"
-                        )
-                    entry = replace(entry, mode=mode, uid=uid, gid=gid, mtime=mtime)
-                    linked.add(entry.target)
-                seen[path] = entry
+                target = clean(target, where=where)
             else:
-                device = (0, 0)
                 target = ""
-                if kind is Kind.SYMLINK:
-                    target = to_text(target_raw)
-                    if not target or "\0" in target:
-                        source.refuse(f"entry {path!r} is a symbolic link without a target")
-                elif kind is not Kind.FIFO:
-                    device = (
-                        _number(header[329:337], source, "device"),
-                        _number(header[337:345], source, "device"),
-                    )
-                entry = Entry(
-                    path=path,
-                    kind=kind,
-                    mode=mode,
-                    uid=uid,
-                    gid=gid,
-                    mtime=mtime,
-                    target=target,
-                    device=device,
-                    xattrs=xattrs,
-                )
-                seen[path] = entry
-            batch.append(entry)
-
-        if wanted:
-            file = file or Spool(spool)
-            file.write(memoryview(buffer)[run:position])
+                if kind is Kind.CHARACTER or kind is Kind.BLOCK:
+                    device = headers.device(header)
+            entry = Entry(
+                path=path,
+                kind=kind,
+                mode=mode,
+                uid=uid,
+                gid=gid,
+                mtime=mtime,
+                content=content,
+                target=target if content is None else "",
+                device=device,
+                xattrs=xattrs,
+            )
+            found = names.resolve(entry) if kind is Kind.HARDLINK else entry
+            if found is not None:
+                names.add(found)
+                batch.append(found)
+        source.flush()
         yield from batch
         source.drain()
     finally:
-        if file is not None:
-            file.close()
+        source.close()
 
 
 def read_tree(
@@ -378,42 +197,260 @@ def extract(entries: Iterable[Entry], *, where: str) -> Tree:
 
 
 class _Source:
-    """The stream in chunks of whole blocks, counted."""
+    """The stream, one chunk of whole blocks at a time, and what of it goes to the spool.
 
-    def __init__(self, stream: BinaryIO, where: str, limits: Limits) -> None:
-        self._stream, self._where, self._limits = stream, where, limits
-        self._read = 0
+    `buffer[position:end]` is still to be read. `left` bytes of the last content are in chunks to come.
+    What is wanted of the chunk is written at its end in one piece, headers and all: that costs less than
+    a system call for each content.
+    """
+
+    def __init__(self, stream: BinaryIO, where: str, folder: Path, limits: Limits) -> None:
+        self._stream, self._where, self._folder, self._limits = stream, where, folder, limits
+        self._taken = 0
+        self._buffer = b""
+        self.position = self.end = self.left = 0
         self.ragged = False
+        self._spool: Spool | None = None
+        # buffer[run:] goes to the spool if it is wanted, where it will begin at `base`
+        self._run = self._base = 0
+        self._wanted = self._keeping = False
 
-    def chunk(self) -> bytes:
-        """The next whole blocks; empty at the end of the stream, which is `ragged` if it was within one."""
+    def refill(self) -> bool:
+        """Go on to the next chunk, past what is left of the last content; False at the end of the stream.
+
+        There, `ragged` says whether the stream ended within a block.
+        """
+        self.flush()
         parts, size = [], 0
         while size < _CHUNK and (more := self._stream.read(_CHUNK - size)):
             parts.append(more)
             size += len(more)
-        self._read += size
-        if self._read > self._limits.total:
-            self.refuse(f"more than {self._limits.total} bytes of tar")
+        self._count(size)
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         if size & 511:
             self.ragged = True
             data = data[: size & ~511]
-        return data
+        self._buffer = data
+        self.end = len(self._buffer)
+        self.position = min(self.left, self.end)
+        self.left -= self.position
+        self._wanted = self._keeping and self.position > 0
+        self._run = 0 if self._wanted else self.position
+        return self.end > 0
+
+    def block(self) -> bytes:
+        """The next 512 bytes."""
+        start = self.position
+        self.position = start + 512
+        return self._buffer[start : start + 512]
+
+    def content(self, path: str, size: int, kept: bool) -> Content:
+        """The content of `size` bytes that comes next."""
+        if size > self._limits.total:
+            self.refuse(f"entry {path!r} has {size} bytes, more than is taken")
+        start, padded = self.position, (size + 511) & ~511
+        self.position = min(start + padded, self.end)
+        self.left = start + padded - self.position
+        self._keeping = kept
+        if not kept:
+            if padded >= _WORTH_SKIPPING:
+                self.flush(start)
+                self._run = self.position
+            return Skipped(size)
+        if not size:
+            return _EMPTY
+        self._spool = self._spool or Spool(self._folder)
+        self._wanted = True
+        return Span(self._spool.path, self._base + start - self._run, size, self._spool.owner)
+
+    def body(self, size: int) -> bytes:
+        """The next `size` bytes, of an extended header."""
+        padded = (size + 511) & ~511
+        found = self._buffer[self.position : self.position + padded]
+        self.position += len(found)
+        self._keeping = False
+        while rest := padded - len(found):
+            self.left = rest
+            if not self.refill():
+                self.refuse("truncated within an extended header")
+            found += self._buffer[: self.position]
+        return found[:size]
+
+    def flush(self, end: int | None = None) -> None:
+        """Have what is wanted of the chunk, up to `end`, in the spool."""
+        if self._wanted and self._spool is not None:
+            self._spool.write(memoryview(self._buffer)[self._run : self.end if end is None else end])
+            self._base = self._spool.size
+            self._run = self.end if end is None else end
+            self._wanted = False
 
     def drain(self) -> None:
         """Read what is left: whoever verifies the stream, or its compression, does so at its end."""
         while more := self._stream.read(_CHUNK):
-            self._read += len(more)
-            if self._read > self._limits.total:
-                self.refuse(f"more than {self._limits.total} bytes of tar")
+            self._count(len(more))
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
 
     def refuse(self, what: str) -> NoReturn:
         raise FormatError(f"{self._where}: {what}", hint=_BROKEN)
 
+    def _count(self, size: int) -> None:
+        self._taken += size
+        if self._taken > self._limits.total:
+            self.refuse(f"more than {self._limits.total} bytes of tar")
 
-def _field(header: bytes) -> bytes:
-    """The name field."""
-    return header[:100].split(b"\0", 1)[0]
+
+class _Headers:
+    """What headers say, with the extended ones before them, counted."""
+
+    def __init__(self, source: _Source, limits: Limits) -> None:
+        self._source, self._limits = source, limits
+        self._shared: dict[bytes, bytes] = {}
+        self.pending: dict[bytes, bytes] = {}
+        # most headers repeat a few owners and times
+        self._owners: dict[bytes, tuple[int, int, int]] = {}
+        self._times: dict[bytes, int] = {}
+        self._entries = self._metadata = 0
+
+    def check(self, header: bytes) -> None:
+        """Refuse a header whose checksum is wrong, or that is one too many."""
+        stated = header[148:156]
+        # adler32's lower half is one more than the sum of the bytes, as long as that is below 65521; and
+        # the checksum counts its own field as eight spaces, whose sum is 256
+        total = (adler32(header[:256]) & 0xFFFF) + (adler32(header[256:]) & 0xFFFF) - 2
+        total += 257 - (adler32(stated) & 0xFFFF)
+        checksum = _checksum(stated)
+        if total != checksum and not _signed_sum_agrees(header, checksum):
+            self._source.refuse("a header has a wrong checksum" if self._entries else "not a tar archive")
+        self._entries += 1
+        if self._entries > self._limits.entries:
+            self._source.refuse(f"more than {self._limits.entries} entries")
+
+    def extend(self, header: bytes) -> None:
+        """Take an extended header, for the next entry or for all; refuse any other special one."""
+        form = header[156:157]
+        if form not in (b"x", b"X", b"g", b"L", b"K"):
+            what = _REFUSED.get(header[156], f"of unknown type {chr(header[156])!r}")
+            self._source.refuse(f"entry {to_text(_text(header[:100]))!r} is {what}")
+        size = _number(header[124:136], self._source, "size")
+        if size > (self._limits.name + 1 if form in b"LK" else self._limits.extended):
+            self._source.refuse(f"an extended header has {size} bytes, more than is taken")
+        body = self._source.body(size)
+        self._keep(size)
+        if form == b"L":
+            self.pending.setdefault(b"path", _text(body))
+        elif form == b"K":
+            self.pending.setdefault(b"linkpath", _text(body))
+        elif form == b"g":
+            self._shared.update(_records(body, self._source))
+        else:
+            self.pending.update(_records(body, self._source))
+
+    def fields(self, header: bytes) -> _Fields:
+        """Name, link text, size, mode, owner, group, mtime and attributes of an entry."""
+        source = self._source
+        rights, date = header[100:124], header[136:148]
+        owner = self._owners.get(rights)
+        if owner is None:
+            owner = self._owners[rights] = (
+                _number(rights[:8], source, "mode") & 0o7777,
+                _number(rights[8:16], source, "uid"),
+                _number(rights[16:], source, "gid"),
+            )
+        mode, uid, gid = owner
+        mtime = self._times.get(date)
+        if mtime is None:
+            mtime = self._times[date] = _number(date, source, "mtime", signed=True)
+        size = _number(header[124:136], source, "size")
+        name = _text(header[:100])
+        if header[345] and header[257:263] == b"ustar\0":
+            name = _text(header[345:500]) + b"/" + name
+        target = _text(header[157:257]) if header[157] else b""
+        xattrs: tuple[tuple[str, bytes], ...] = ()
+        if self.pending or self._shared:
+            records = {**self._shared, **self.pending}
+            self.pending.clear()
+            name = records.get(b"path") or name
+            target = records.get(b"linkpath") or target
+            size = _decimal(records, b"size", size, source)
+            uid = _decimal(records, b"uid", uid, source)
+            gid = _decimal(records, b"gid", gid, source)
+            mtime = _seconds(records, mtime, source)
+            xattrs = _xattrs(records)
+            self._keep(sum(len(key) + len(value) for key, value in xattrs))
+        self._keep(len(name) + len(target))
+        if len(name) > self._limits.name or len(target) > self._limits.name:
+            most = self._limits.name
+            source.refuse(f"an entry has a name or link text of more than {most} bytes: {name[:60]!r}…")
+        if uid >= _NO_ID or gid >= _NO_ID:
+            source.refuse(f"entry {to_text(name)!r} has the owner {uid}:{gid}, which no system has")
+        return to_text(name), to_text(target), size, mode, uid, gid, mtime, xattrs
+
+    def device(self, header: bytes) -> tuple[int, int]:
+        """Major and minor number."""
+        major = _number(header[329:337], self._source, "device number")
+        return major, _number(header[337:345], self._source, "device number")
+
+    def _keep(self, size: int) -> None:
+        self._metadata += size
+        if self._metadata > self._limits.metadata:
+            self._source.refuse(f"more than {self._limits.metadata} bytes of names and attributes")
+
+
+class _Names:
+    """The paths that were met, to tell what hard links lead to."""
+
+    def __init__(
+        self, source: _Source, where: str, *, closed: bool, keep: Callable[[str], bool] | None
+    ) -> None:
+        self._source, self._where, self._closed, self._keep = source, where, closed, keep
+        self._seen: dict[str, Entry] = {}
+        self._linked: set[str] = set()
+
+    def path(self, kind: Kind, name: str, target: str) -> str:
+        """The path for a name, unless nothing of this kind may stand there."""
+        path = clean(name, where=self._where)
+        if not path and kind is not Kind.DIRECTORY:
+            self._source.refuse(f"the root is a {kind}")
+        if path in self._linked and (kind is not Kind.HARDLINK or clean(target, where=self._where) != path):
+            self._source.refuse(f"entry {path!r} replaces a file that a hard link names already")
+        return path
+
+    def resolve(self, link: Entry) -> Entry | None:
+        """What a hard link amounts to; None when it changes nothing."""
+        path, target = link.path, link.target
+        found = self._seen.get(target)
+        if found is None:
+            if self._closed or not target or target == path:
+                self._source.refuse(
+                    f"entry {path!r} is a hard link to {target!r}, which is no file before it"
+                )
+            return link
+        if path in (target, found.target if found.kind is Kind.HARDLINK else target):
+            return None
+        if found.kind is Kind.HARDLINK:
+            link = replace(link, target=found.target)
+            found = self._seen.get(found.target, found)
+        elif found.kind is not Kind.FILE:
+            return found.at(path)
+        if isinstance(found.content, Skipped) and self._keep is not None and self._keep(path):
+            raise SkippedError(f"{self._where}: entry {path!r} is a hard link to a file that was skipped")
+        return link
+
+    def add(self, entry: Entry) -> None:
+        if entry.kind is Kind.DIRECTORY:
+            self._seen.pop(entry.path, None)
+            return
+        self._seen[entry.path] = entry
+        if entry.kind is Kind.HARDLINK:
+            self._linked.add(entry.target)
+
+
+def _text(field: bytes) -> bytes:
+    """A text field, which ends at its first NUL."""
+    return field.split(b"\0", 1)[0]
 
 
 def _number(raw: bytes, source: _Source, what: str, *, signed: bool = False) -> int:
@@ -425,7 +462,7 @@ def _number(raw: bytes, source: _Source, what: str, *, signed: bool = False) -> 
         if not (-(1 << 63) if signed else 0) <= value < 1 << 63:
             source.refuse(f"a header has the {what} {value}")
         return value
-    text = raw.split(b"\0", 1)[0].strip(b" ")
+    text = _text(raw).strip(b" ")
     if not text:
         return 0
     try:
@@ -435,16 +472,23 @@ def _number(raw: bytes, source: _Source, what: str, *, signed: bool = False) -> 
         source.refuse(f"a header has the {what} {text!r}, which is not an octal number")
 
 
-def _decimal(raw: bytes, source: _Source, what: str) -> int:
+def _decimal(records: dict[bytes, bytes], keyword: bytes, usual: int, source: _Source) -> int:
+    raw = records.get(keyword)
+    if not raw:
+        # an empty value takes the record back
+        return usual
     if not raw.isdigit() or len(raw) > 19 or (value := int(raw)) >= 1 << 63:
-        source.refuse(f"an extended header has the {what} {raw[:40]!r}")
+        source.refuse(f"an extended header has the {keyword.decode()} {raw[:40]!r}")
     return value
 
 
-def _seconds(raw: bytes, source: _Source) -> int:
+def _seconds(records: dict[bytes, bytes], usual: int, source: _Source) -> int:
     """Whole seconds of a time with a fraction, rounded down."""
-    digits, dot, fraction = raw.removeprefix(b"-").partition(b".")
-    if not digits.isdigit() or len(digits) > 18 or (dot and fraction and not fraction.isdigit()):
+    raw = records.get(b"mtime")
+    if not raw:
+        return usual
+    digits, _, fraction = raw.removeprefix(b"-").partition(b".")
+    if not digits.isdigit() or len(digits) > 18 or (fraction and not fraction.isdigit()):
         source.refuse(f"an extended header has the mtime {raw[:40]!r}")
     if not raw.startswith(b"-"):
         return int(digits)
@@ -453,7 +497,7 @@ def _seconds(raw: bytes, source: _Source) -> int:
 
 def _checksum(raw: bytes) -> int:
     """The number in a checksum field, or -1."""
-    text = raw.split(b"\0", 1)[0].strip(b" ")
+    text = _text(raw).strip(b" ")
     try:
         return int(text, 8) if text.isdigit() else -1
     except ValueError:
@@ -479,7 +523,8 @@ def _records(body: bytes, source: _Source) -> dict[bytes, bytes]:
             source.refuse(f"an extended header has the malformed record {body[position : position + 40]!r}")
         if keyword.startswith(b"GNU.sparse."):
             source.refuse(f"entry {records.get(b'path', b'?')!r} is sparse, in the form of GNU tar")
-        records[keyword] = value
+        if keyword in _USED or keyword.startswith(_XATTR):
+            records[keyword] = value
         position = end
     return records
 
@@ -494,7 +539,7 @@ def _xattrs(records: dict[bytes, bytes]) -> tuple[tuple[str, bytes], ...]:
     )
 
 
-def _clean(name: str, where: str) -> str:
+def clean(name: str, *, where: str) -> str:
     """`clean_path`, faster for the names that need no more than their ends cut."""
     if name.startswith("./"):
         name = name[2:]
@@ -503,21 +548,3 @@ def _clean(name: str, where: str) -> str:
     if name and name[0] not in "./" and "/." not in name and "//" not in name and "\0" not in name:
         return name
     return clean_path(name, where=where)
-
-
-def _hardlink(path: str, target: str, seen: dict[str, Entry], closed: bool, source: _Source) -> Entry | None:
-    """The entry for a hard link from `path` to `target`; None when it changes nothing."""
-    if path == target and target in seen:
-        return None
-    found = seen.get(target)
-    if found is None:
-        if closed or not target or target == path:
-            source.refuse(f"entry {path!r} is a hard link to {target!r}, which is no file before it")
-        return Entry(path=path, kind=Kind.HARDLINK, target=target)
-    if found.kind is Kind.HARDLINK:
-        if found.target == path:
-            return None
-        return Entry(path=path, kind=Kind.HARDLINK, target=found.target)
-    if found.kind is Kind.FILE:
-        return Entry(path=path, kind=Kind.HARDLINK, target=target)
-    return found.at(path)
