@@ -66,7 +66,6 @@ def test_a_cyclonedx_bill_is_valid_by_its_own_schema(bill: Bill) -> None:
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
-    pytest.importorskip("jsonschema")
     found = JsonStrictValidator(SchemaVersion.V1_6).validate_str(document(bill, "cyclonedx").decode())
     assert found is None
 
