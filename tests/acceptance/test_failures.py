@@ -230,7 +230,7 @@ def started(*command: str, env: dict[str, str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("awaited", ["InRelease", "Packages", ".deb"])
+@pytest.mark.parametrize("awaited", ["InRelease", "by-hash", ".deb"])
 def test_an_interrupted_build_ends_at_once_and_the_next_one_is_right(
     kitchen: Kitchen, expected: str, tmp_path: Path, sent: signal.Signals, awaited: str
 ) -> None:

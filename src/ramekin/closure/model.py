@@ -200,4 +200,8 @@ def encode(facts: PackageFacts) -> bytes:
 
 def decode(data: bytes) -> PackageFacts:
     """`facts` from what `encode` made."""
-    return msgspec.json.decode(data, type=PackageFacts)
+    return _FACTS.decode(data)
+
+
+# made here, as two threads that make msgspec learn a type at the same time crash the process
+_FACTS = msgspec.json.Decoder(PackageFacts)

@@ -138,6 +138,11 @@ def encode(document: Manifest | Index | Config) -> bytes:
     return msgspec.json.encode(document, order="deterministic")
 
 
+# learnt here, as two threads that make msgspec learn a type at the same time crash the process
+for _kind in (Manifest, Index, Config):
+    msgspec.json.Decoder(_kind)
+
+
 def decode(data: bytes, kind: type[Document], *, where: str) -> Document:
     """Read a document; `FormatError` naming `where` and the field at fault."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,6 +141,9 @@ class Needs(msgspec.Struct, forbid_unknown_fields=True):
 
 Document = TypeVar("Document")
 
+_LEARNING = threading.Lock()
+"""Held while a type may be new to msgspec: two threads that make it learn one at once crash the process."""
+
 
 def load(name: str, kind: type[Document]) -> Document:
     """The data file `name`, checked; `FormatError` names the file and the key at fault."""
@@ -152,7 +156,9 @@ def parse(text: bytes, kind: type[Document], *, where: str) -> Document:
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return msgspec.convert(yaml.load(text, Loader=loader), kind)
+        plain = yaml.load(text, Loader=loader)
+        with _LEARNING:
+            return msgspec.convert(plain, kind)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

@@ -44,6 +44,10 @@ class _Token(msgspec.Struct, frozen=True):
     expires_in: float | None = None
 
 
+# made here, as two threads that make msgspec learn a type at the same time crash the process
+_TOKEN = msgspec.json.Decoder(_Token)
+
+
 def challenges(text: str) -> tuple[Challenge, ...]:
     """The challenges of a WWW-Authenticate field; schemes and parameter names are in lower case."""
     found: list[Challenge] = []
@@ -146,7 +150,7 @@ class Authorization:
                 hint=f"log in first: docker login {self._host}, or podman login {self._host}",
             ) from None
         try:
-            answer = msgspec.json.decode(data, type=_Token)
+            answer = _TOKEN.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise FormatError(f"{shown(realm)} gave an answer that is no token") from None
         token = answer.token or answer.access_token

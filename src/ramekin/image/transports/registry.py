@@ -390,7 +390,7 @@ class _Kind(msgspec.Struct, frozen=True, rename="camel"):
 def media_type_of(data: bytes, content_type: str, *, where: str) -> str:
     """The media type of a manifest: the one in it, else the header's, else by its fields."""
     try:
-        kind = msgspec.json.decode(data, type=_Kind)
+        kind = _KIND.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"{where} is not a manifest: {error}") from None
     known = oci.MANIFESTS | oci.INDEXES
@@ -420,10 +420,14 @@ class _Errors(msgspec.Struct, frozen=True):
     errors: tuple[_Error, ...] = ()
 
 
+# made here, as two threads that make msgspec learn a type at the same time crash the process
+_KIND, _ERRORS = msgspec.json.Decoder(_Kind), msgspec.json.Decoder(_Errors)
+
+
 def _explained(error: HttpError, where: str) -> HttpError:
     """`error` with what the registry itself says of it (distribution-spec, Error Codes)."""
     try:
-        said = msgspec.json.decode(error.body, type=_Errors).errors
+        said = _ERRORS.decode(error.body).errors
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = ()
     words = "; ".join(f"{e.code}: {e.message}".strip(": ") for e in said[:3])
