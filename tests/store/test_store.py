@@ -93,6 +93,20 @@ def test_a_blob_with_another_digest_or_size_is_refused_and_forgotten(store: Stor
     assert not store.has(digests.of(b"hello"))
 
 
+def test_flushing_reaches_every_folder_that_has_a_new_name(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(folder, "_sync_folder", flushed.append)
+    digest = local.put(b"hello")
+    assert flushed == []
+    local.flush()
+    parent = Path(local.location, blob_name(digest)).parent
+    assert flushed == [str(parent), str(parent.parent)]
+    local.flush()
+    assert len(flushed) == 2
+
+
 def test_a_local_blob_has_a_file_that_is_read_only(local: Store) -> None:
     path = local.path(local.put(b"hello"))
     assert path is not None

@@ -38,7 +38,7 @@ class Staging(Protocol):
     def write(self, data: bytes | bytearray | memoryview) -> None: ...
 
     def commit(self, name: str) -> None:
-        """Give the bytes their name, whole, on disk, and at once; keeps what stands there already."""
+        """Give the bytes their name, whole, flushed and at once; keeps what stands there already."""
 
     def discard(self) -> None:
         """Forget the bytes. Harmless after `commit`."""
@@ -70,6 +70,9 @@ class Backend(Protocol):
         """Set `name` to `data` at once; after a power failure either, neither or a torn one may stand."""
 
     def stage(self) -> Staging: ...
+
+    def flush(self) -> None:
+        """Have the names of all that was committed on disk too."""
 
     def delete(self, name: str) -> None:
         """Remove `name`; no error when it is not there."""

@@ -33,6 +33,7 @@ class Folder:
         self.location = str(root)
         self._base = self.location + "/"
         self._made: set[str] = set()
+        self._renamed: set[str] = set()
         self._lock = -1
         self._hold()
 
@@ -105,6 +106,17 @@ class Folder:
 
     def stage(self) -> StagedFile:
         return StagedFile(self)
+
+    def flush(self) -> None:
+        # sets lose nothing to other threads here: what is added meanwhile is left for the next time
+        done = list(self._renamed)
+        self._renamed.difference_update(done)
+        try:
+            # a folder that is new must itself be in the one above it
+            for path in [*done, *sorted({os.path.dirname(path) for path in done})]:
+                _sync_folder(path)
+        except OSError as error:
+            raise failure(error, self.location, "flush to disk") from None
 
     def delete(self, name: str) -> None:
         try:
@@ -247,7 +259,7 @@ class StagedFile:
                 return
             os.fsync(self._file.fileno())
             self._rename(target)
-            _sync_folder(os.path.dirname(target))
+            folder._renamed.add(os.path.dirname(target))
         except OSError as error:
             raise failure(error, folder.location, f"write {name}") from None
 

@@ -92,6 +92,8 @@ class Objects:
     def stage(self) -> StagedUpload:
         return StagedUpload(self)
 
+    def flush(self) -> None: ...
+
     def delete(self, name: str) -> None:
         try:
             with self._failures(f"remove {name}"):

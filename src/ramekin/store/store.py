@@ -16,8 +16,9 @@ A local store is a folder:
 
 Staging is on the same file system as the blobs, so that giving a blob its name is one rename. A blob is
 hashed while it is written, flushed to disk and only then renamed: whatever is visible under a digest is
-whole, even after a power failure. Results are not flushed: they carry their own digest, and one that is
-torn or whose blobs are missing does not exist.
+whole, even after a power failure. Names are not flushed with every blob, which would cost as much again;
+a failure of power then only has work done again, unless `Store.flush` was called. Results are not flushed
+at all: they carry their own digest, and one that is torn or whose blobs are missing does not exist.
 
 The last use of a blob or result is its modification time, brought up to date at most every ten minutes.
 
@@ -207,6 +208,10 @@ class Store:
     def stage(self) -> Stage:
         """Begin a blob; leaving the context without `commit` forgets it."""
         return Stage(self.backend.stage(), self.location)
+
+    def flush(self) -> None:
+        """Have all that was committed still there after a power failure (after a crash it is anyway)."""
+        self.backend.flush()
 
     def result(self, key: Key) -> bytes | None:
         """What `record` was given for `key`, or None when there is none or one of its blobs is gone."""
