@@ -1,7 +1,7 @@
 """Values that several threads read at once are read without harm, from the very first on.
 
 msgspec learns the fields of a type when a value of it is first read; two threads that make it do so at the
-same time end the process with a segmentation fault. Each case is a process of its own, where nothing is learnt
+same time end the process with a segmentation fault. Each case is a process of its own, where nothing is known
 yet.
 """
 
