@@ -1,0 +1,1 @@
+"""A registry: the OCI distribution specification 1.1 over the store, and images composed when asked for."""
