@@ -60,8 +60,11 @@ def _lay(entry: Entry, walk: _Walk, owners: bool) -> None:
         descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
         try:
             if entry.content is not None:
-                with entry.content.open() as stream, open(descriptor, "wb", closefd=False) as out:
-                    shutil.copyfileobj(stream, out, 1 << 20)
+                with entry.content.open() as stream:
+                    while data := stream.read(1 << 20):
+                        written = os.write(descriptor, data)
+                        while written < len(data):
+                            written += os.write(descriptor, memoryview(data)[written:])
             _dress(entry, descriptor, owners)
         finally:
             os.close(descriptor)
