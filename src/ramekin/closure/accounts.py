@@ -45,7 +45,7 @@ def table() -> Table:
         for name, number in part.groups.items():
             groups[name] = Group(name, number)
     for user in users.values():
-        if user.gid == user.uid:
+        if user.gid == user.uid != NOGROUP:
             groups.setdefault(user.name, Group(user.name, user.gid))
     return Table(
         users,

@@ -82,13 +82,16 @@ class Files:
 
     def matching(self, pattern: str) -> list[str]:
         """Absolute paths that match a shell pattern, sorted."""
-        import fnmatch
-        import re
+        from fnmatch import fnmatchcase
 
         # fnmatch lets * cross slashes, the shell does not
-        place = self.place(pattern)
-        expression = re.compile("/".join(fnmatch.translate(part)[4:-3] for part in place.split("/")) + r"\Z")
-        return ["/" + path for path in sorted({*self.entries, *self._folders}) if expression.match(path)]
+        wanted = self.place(pattern).split("/")
+        found: list[str] = []
+        for path in sorted({*self.entries, *self._folders}):
+            parts = path.split("/")
+            if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted)):
+                found.append("/" + path)
+        return found
 
     def put(self, entry: Entry) -> None:
         """Add or replace an entry, and the folders above it."""

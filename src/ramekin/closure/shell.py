@@ -166,7 +166,7 @@ _RESERVED = frozenset(
     ("if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "case")
 )
 _RESERVED |= {"esac", "{", "}", "!"}
-_DEPTH = 200
+_DEPTH = 80
 
 
 @dataclass(slots=True)
@@ -498,7 +498,7 @@ class _Reader:
         subshell = False
         if token.word is None:
             if token.text != "(":
-                if token.text[0] in "<>":
+                if token.text[:1] in ("<", ">"):
                     return self._simple()
                 raise self.fail(f"unexpected {token.text.strip() or 'the end'!r}")
             self.take()
