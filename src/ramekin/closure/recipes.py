@@ -12,7 +12,7 @@ from functools import cache
 
 from ramekin.closure import accounts, certificates, data
 from ramekin.closure.files import Files
-from ramekin.closure.model import DeferredLink, Hints
+from ramekin.closure.model import Alternative, DeferredLink, Hints
 from ramekin.closure.scripts import Outcome
 from ramekin.closure.slices import glob
 from ramekin.errors import FormatError
@@ -110,6 +110,9 @@ def apply(found: data.Recipe, package: str, files: Files, outcome: Outcome) -> N
                 uid=_uid(rule.owner) if rule.owner else None,
                 gid=_gid(rule.group) if rule.group else None,
             )
+    for one in found.alternatives:
+        candidate = Alternative(fill(one.name), fill(one.link), fill(one.path), one.priority)
+        outcome.alternatives.append(candidate)
     outcome.say(f"recipe: {found.reason}")
 
 

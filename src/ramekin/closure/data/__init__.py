@@ -78,6 +78,15 @@ class OwnerRule(msgspec.Struct, forbid_unknown_fields=True):
     mode: str = ""
 
 
+class AlternativeRule(msgspec.Struct, forbid_unknown_fields=True):
+    """A candidate for a generic name, as update-alternatives(1) takes it; absolute paths."""
+
+    name: str
+    link: str
+    path: str
+    priority: int
+
+
 class CoverRule(msgspec.Struct, forbid_unknown_fields=True):
     """Commands of maintainer scripts, by a pattern of fnmatch over their text, and why they need not run."""
 
@@ -109,6 +118,7 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True):
     links: tuple[LinkRule, ...] = ()
     owners: tuple[OwnerRule, ...] = ()
     remove: tuple[str, ...] = ()
+    alternatives: tuple[AlternativeRule, ...] = ()
     built_in: tuple[str, ...] = ()
     covers: tuple[CoverRule, ...] = ()
     image: ImageRule = msgspec.field(default_factory=ImageRule)
