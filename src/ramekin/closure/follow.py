@@ -243,7 +243,7 @@ class _Follow:
         if name in self.shallow:
             return
         known = self.evidence[name]
-        correction = self.policy.corrections.get(name)
+        correction = self.policy.correction(name)
         dead = self._dead(name)
         asked = name in self.roots
         for need in known.needs:
@@ -440,6 +440,11 @@ class _Follow:
             for number, path, target in self.offers.links(name):
                 if (real := self.offers.number(name, target)) is not None and real in gone:
                     gone.setdefault(number, f"it leads to /{target}, which is left out")
+            correction = self.policy.correction(name)
+            if correction is not None and correction.drops is not None:
+                for number, path in enumerate(known.paths()):
+                    if correction.drops.match(path):
+                        gone.setdefault(number, correction.reason)
             if drop is not None:
                 for number, path in enumerate(known.paths()):
                     if drop.match(path):

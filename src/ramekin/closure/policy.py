@@ -41,7 +41,7 @@ class Place:
 class Correction:
     """What evidence cannot see of one package, said by hand."""
 
-    package: str
+    package: re.Pattern[str]
     reason: str
     needs: tuple[str, ...] = ()
     ignores: re.Pattern[str] | None = None
@@ -64,8 +64,12 @@ class Policy:
     ignored_commands: frozenset[str]
     anyones: frozenset[str]
     essential: Mapping[str, str]
-    corrections: Mapping[str, Correction]
+    corrections: tuple[Correction, ...]
     parts: tuple[tuple[re.Pattern[str], str], ...]
+
+    def correction(self, package: str) -> Correction | None:
+        """What the policy says by hand of a package, by name."""
+        return next((known for known in self.corrections if known.package.match(package)), None)
 
     def part(self, path: str) -> str | None:
         """Why a file at a tree path goes at the level `files` when nothing reaches it, or None."""
@@ -132,7 +136,7 @@ def load() -> Policy:
         anyones=frozenset(rules["essential_paths_for_all"]),
         essential=essential,
         parts=tuple((_any([rule["match"]]), rule["reason"]) for rule in rules["parts"]),
-        corrections={rule["package"]: _correction(rule) for rule in rules["corrections"]},
+        corrections=tuple(_correction(rule) for rule in rules["corrections"]),
     )
 
 
@@ -142,7 +146,7 @@ def _place(rule: Mapping[str, Any]) -> Place:
 
 def _correction(rule: Mapping[str, Any]) -> Correction:
     return Correction(
-        rule["package"],
+        re.compile(re.escape(rule["package"]).replace("_", r"[0-9][0-9.]*") + r"\Z"),
         rule["reason"],
         tuple(rule.get("needs", ())),
         re.compile(rf"(?:{rule['ignores']})\Z") if "ignores" in rule else None,

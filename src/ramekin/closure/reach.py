@@ -178,7 +178,7 @@ class _Reach:
             for soname, _ in elf.needed:
                 self._meet(file, path, Kind.NEEDED, soname, elf)
         place = place_of(path)
-        correction = self.policy.corrections.get(name)
+        correction = self.policy.correction(name)
         for kind, target in self.needs[name].get(number, ()):
             if correction and correction.ignores and correction.ignores.match(target):
                 continue

@@ -47,6 +47,7 @@ _SOURCES = re.compile(
     r".*\.(?:[chly]|cc|cpp|cxx|hh|hpp|hxx|tcc|rs|go|ml|mli|hs|inc|f|f90|ads|adb|java|s|S|o|a|la|html?|txt)\Z"
 )
 _SUFFIXES = {
+    ".sh": "shell",
     ".py": "python",
     ".pm": "perl",
     ".pl": "perl",
@@ -61,6 +62,8 @@ _SUFFIXES = {
 }
 _RUNTIMES = {"python": "python3", "perl": "perl", "ruby": "ruby", "php": "php", "node": "node"}
 _LANGUAGES = {"python": Kind.PYTHON, "perl": Kind.PERL, "ruby": Kind.RUBY, "php": Kind.PHP, "node": Kind.NODE}
+_PRIVATE = re.compile(r"usr/(?:lib|libexec)/(?:[^/]+/)+[a-z][a-z0-9_-]*\Z")
+"""Where files without a suffix that start with a comment are parts of shell scripts."""
 _QUIET = frozenset(("documentation", "hook", "build"))
 
 
@@ -167,6 +170,8 @@ class _Scan:
             self._elf(self._file(number, path), entry, reader, head)
             return
         script = head[:2] == b"#!"
+        if not script and known is None and head[:1] == b"#" and _PRIVATE.match(path):
+            known = "shell"
         if not script and known is None and not setting:
             return
         if entry.size > (JAR_LIMIT if known == "java" else TEXT_LIMIT):
@@ -181,7 +186,7 @@ class _Scan:
             self._script(file, data, known)
         elif known == "service":
             file.add(Kind.SERVICE, settings.services(data))
-        elif known is not None and known in _RUNTIMES:
+        elif known is not None and not setting:
             if file.place not in _QUIET:
                 self._source(file, known, data)
         elif setting and file.place == "settings":
