@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from closure.shelf import package, ready
@@ -164,3 +165,9 @@ def test_lists_of_gconv_modules_name_only_what_is_left() -> None:
     assert "EBCDIC" not in kept
     all_kept = ready(package(files=files), slices.choose(keep=["gconv"])).tree
     assert all_kept[f"{folder}/gconv-modules.d/extra.conf"].read().decode() == text
+
+
+def test_every_slice_is_documented_with_its_reason() -> None:
+    text = (Path(__file__).parents[2] / "docs/slices.md").read_text()
+    missing = [name for name, rule in slices.rules().items() if f"| `{name}` | {rule.reason} |" not in text]
+    assert missing == []
