@@ -84,6 +84,11 @@ def test_an_endless_script_ends() -> None:
     assert unknown("f() { f; f; }; f; while true; do :; done") is not None
 
 
+def test_a_value_that_grows_without_end_becomes_unknown() -> None:
+    numbers = " ".join(map(str, range(200)))
+    assert unknown(f'V=ab; for i in {numbers}; do V="$V$V"; done; mkdir "/etc/$V"')
+
+
 def test_sections_of_debhelper_are_known_by_their_tool() -> None:
     text = (
         "# Automatically added by dh_installsystemd/13.11.4\nfrobnicate\n# End automatically added section\n"

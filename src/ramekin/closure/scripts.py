@@ -34,6 +34,7 @@ ARGUMENTS = {"preinst": ("install",), "postinst": ("configure", "")}
 _SECTION = re.compile(r"^# Automatically added by ([a-z0-9_]+)(?:/\S*)?\s*$")
 _SECTION_END = re.compile(r"^# End automatically added section\s*$")
 _STEPS = 20_000
+_LONGEST = 1 << 16
 
 
 @dataclass(slots=True)
@@ -268,7 +269,8 @@ class Walk:
             if value is None:
                 return None
             out.append(value)
-        return "".join(out)
+        whole = "".join(out)
+        return whole if len(whole) <= _LONGEST else None
 
     def fields(self, words: Iterable[Word]) -> list[str | None]:
         """The fields of words after splitting and path patterns (XCU 2.6); None for an unknown one."""
@@ -286,7 +288,7 @@ class Walk:
         pattern = False
         for part in word.parts:
             value = self._part(part)
-            if value is None:
+            if value is None or len(value) > _LONGEST:
                 return [None]
             if isinstance(part, shell.Text) or part.quoted:
                 current.append(value)
