@@ -361,10 +361,10 @@ def test_a_hopeless_puzzle_ends_in_bounded_time_with_a_clear_error() -> None:
         for hole in range(holes):
             others = ", ".join(f"h{hole}-p{other}" for other in range(holes + 1) if other != pigeon)
             lines.append(f"h{hole}-p{pigeon} | Conflicts: {others}")
-    started = time.monotonic()
+    started = time.process_time()
     told = failure(index(*lines), *(f"p{pigeon}" for pigeon in range(holes + 1)))
     assert "no packages that fit together were found" in told
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
 
 
 # Random archives, judged by a checker of their own
