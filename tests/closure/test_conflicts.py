@@ -7,6 +7,7 @@ from closure.shelf import package, ready
 
 from ramekin.closure.conflicts import FileConflictError, claims
 from ramekin.closure.model import PackageFacts
+from ramekin.image.tree import symlink
 
 
 def facts(name: str, files: dict[str, str], **scripts: str) -> PackageFacts:
@@ -38,6 +39,12 @@ def test_a_diversion_moves_the_file_of_the_others() -> None:
 def test_paths_that_a_slice_took_are_not_fought_over() -> None:
     files = {"usr/share/man/man1/x.1": "1"}
     assert claims([facts("a", files), facts("b", {"usr/share/man/man1/x.1": "2"})], {}) == {}
+
+
+def test_files_below_another_packages_link_are_an_error_by_name() -> None:
+    link = ready(package("a", entries=[symlink("usr/share/x", "y")])).facts
+    with pytest.raises(FileConflictError, match="a brings /usr/share/x as a link, and b files below it"):
+        claims([link, facts("b", {"usr/share/x/z": "1"})], {})
 
 
 def test_the_answer_does_not_depend_on_order() -> None:

@@ -245,6 +245,18 @@ def test_declared_accounts_and_folders_are_made() -> None:
     assert prepared.tree["run/x"].target == "/run/redis"
 
 
+def test_folders_of_every_image_are_never_replaced_by_links() -> None:
+    prepared = ready(
+        package(
+            files={
+                "usr/lib/tmpfiles.d/demo.conf": "L /var/run - - - - ../run\nL+ /var/lock - - - - /run/lock\n"
+            },
+            scripts={"postinst": "#!/bin/sh\nln -s /run /var/run; ln -sfn /elsewhere /var/lib\n"},
+        )
+    )
+    assert not [entry for entry in prepared.tree.entries() if entry.kind is Kind.SYMLINK]
+
+
 def test_what_a_shell_would_expand_is_expanded() -> None:
     prepared = configured(
         'V=${DPKG_MAINTSCRIPT_PACKAGE#de}; W=${V%o}; mkdir /etc/$W "/etc/a b" /etc/${NONE:-other}\n'

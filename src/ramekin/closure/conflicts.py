@@ -39,7 +39,33 @@ def claims(
                 giving.setdefault(loser, {})[path] = ""
                 if loser == before[0]:
                     owners[path] = (known.name, identity)
+    _no_link_above(facts)
     return giving
+
+
+def _no_link_above(facts: Sequence[PackageFacts]) -> None:
+    """Refuse files below a path that another package has as a link: a layer would replace the link."""
+    links = {
+        path: known.name
+        for known in facts
+        for path, identity in known.claimed()
+        if identity.startswith("symlink")
+    }
+    for known in facts:
+        seen = ""
+        for path, _ in known.claimed():
+            parent = path.rpartition("/")[0]
+            if parent == seen:
+                continue
+            seen = parent
+            while parent:
+                if parent in links and links[parent] != known.name:
+                    raise FileConflictError(
+                        f"the package {links[parent]} brings /{parent} as a link, "
+                        f"and {known.name} files below it",
+                        hint="leave one of them out, or report it to the distribution",
+                    )
+                parent = parent.rpartition("/")[0]
 
 
 def _loser(first: str, second: str, path: str, replaces: Mapping[str, tuple[str, ...]]) -> str:

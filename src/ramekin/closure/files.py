@@ -123,7 +123,9 @@ class Files:
         self.put(Entry(path=self.place(path), kind=Kind.FILE, mode=mode, mtime=self.mtime, content=content))
 
     def link(self, path: str, target: str) -> None:
-        """A symbolic link in place of whatever was at an absolute path."""
+        """A symbolic link in place of whatever was at an absolute path, except a folder of every image."""
+        if self.is_alias(path) or self.place(path) in SKELETON:
+            return
         self.put(Entry(path=self.place(path), kind=Kind.SYMLINK, mode=0o777, mtime=self.mtime, target=target))
 
     def change(
