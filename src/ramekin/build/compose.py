@@ -34,7 +34,7 @@ from ramekin.image.oci import Descriptor, Index, Manifest
 from ramekin.image.tree import Tree
 from ramekin.plan import layers as plan
 from ramekin.progress import Progress
-from ramekin.sources.protocol import Package, Resolution
+from ramekin.sources.protocol import Package, Resolution, Source
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
@@ -88,14 +88,21 @@ class Built:
 
 
 def resolve(
-    request: ImageRequest, *, store: Store, progress: Progress, jobs: int = 2, refresh: bool = False
+    request: ImageRequest,
+    *,
+    store: Store,
+    progress: Progress,
+    jobs: int = 2,
+    refresh: bool = False,
+    source: Source | None = None,
 ) -> LockedImage:
     """The closure of `request` for each of its architectures, pinned.
 
-    `refresh` asks the source for news even where its indexes are fresh. Raises what `Source.refresh` and
-    `Source.resolve` raise. Packages are fetched and opened (`jobs` at once) where evidence is followed.
+    `refresh` asks the source for news even where its indexes are fresh. `source` is the request's, where the
+    caller holds it open. Raises what `Source.refresh` and `Source.resolve` raise. Packages are fetched and
+    opened (`jobs` at once) where evidence is followed.
     """
-    bench = _bench(request, store, progress, jobs)
+    bench = _bench(request, store, progress, jobs, source)
     state = bench.source.refresh(request.architectures, progress, force=refresh)
     closures = {
         architecture: _resolve_one(request, architecture, state, bench)
@@ -151,15 +158,16 @@ def build(
     jobs: int,
     locked: LockedImage | None = None,
     refresh: bool = False,
+    source: Source | None = None,
 ) -> Built:
     """Make the image of `request` in `store`, of exactly the packages of `locked` when that is given.
 
     At most `jobs` packages are unpacked at once. Times follow SOURCE_DATE_EPOCH where it is set. With
-    `request.strict`, `UnknownScriptError` names what no recipe covers.
+    `request.strict`, `UnknownScriptError` names what no recipe covers. `source` is as for `resolve`.
     """
     if locked is None:
-        locked = resolve(request, store=store, progress=progress, jobs=jobs, refresh=refresh)
-    bench = _bench(request, store, progress, jobs)
+        locked = resolve(request, store=store, progress=progress, jobs=jobs, refresh=refresh, source=source)
+    bench = _bench(request, store, progress, jobs, source)
     epoch = _epoch()
     reports = tuple(
         _one(request, architecture, locked.architectures[architecture], bench, epoch)
@@ -196,10 +204,12 @@ def transfer(
     return pulled
 
 
-def _bench(request: ImageRequest, store: Store, progress: Progress, jobs: int) -> Bench:
+def _bench(
+    request: ImageRequest, store: Store, progress: Progress, jobs: int, source: Source | None
+) -> Bench:
     from ramekin.sources import open_source
 
-    return Bench(open_source(request.source, store, mirrors=request.mirrors), store, progress, jobs)
+    return Bench(source or open_source(request.source, store, mirrors=request.mirrors), store, progress, jobs)
 
 
 def _one(

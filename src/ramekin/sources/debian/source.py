@@ -19,7 +19,7 @@ from ramekin.sources.debian.apt import Configuration, SourceEntry
 from ramekin.sources.debian.state import DamagedError, State
 from ramekin.sources.debian.suites import Place
 from ramekin.sources.protocol import Package, PackageContent, Resolution, SuiteFacts
-from ramekin.store.action import key
+from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
@@ -100,10 +100,36 @@ class DebianSource:
         self._lock = threading.RLock()
         self._state: State | None = None
         self._indexes: dict[str, Index] = {}
+        self._frozen = False
 
     @property
     def name(self) -> str:
         return f"debian:{self._suite}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its indexes and their states are."""
+        return self._folder
+
+    @property
+    def identity(self) -> Key:
+        """Names the set of places and keys that it is made of."""
+        return self._identity
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    @property
+    def state(self) -> State | None:
+        """What counts since the last refresh."""
+        return self._state
+
+    def frozen(self, held: State) -> DebianSource:
+        """The same source with the indexes of `held`, which no refresh changes."""
+        other = DebianSource(self._suite, self._store, self._settings)
+        other._state, other._frozen = held, True
+        return other
 
     # --- indexes -----------------------------------------------------------------------------------------
 
@@ -114,6 +140,8 @@ class DebianSource:
         asked, what is held and valid counts, with a warning. Raises as `refresh.refresh` does.
         """
         wanted = tuple(dict.fromkeys(architectures))
+        if self._frozen:
+            return self._past(wanted).digest(wanted)
         path = self._folder / "state" / f"{self._identity.hex}.json"
         with self._lock:
             begun = time.time()
@@ -131,6 +159,13 @@ class DebianSource:
             if self._state != held:
                 self._state, self._indexes = held, {}
             return held.digest(wanted)
+
+    def _past(self, architectures: Sequence[str]) -> State:
+        held = cast(State, self._state)
+        for architecture in architectures:
+            if architecture not in held.architectures:
+                raise NotFoundError(f"the kept state of {self.name} has no packages for {architecture}")
+        return held
 
     def _fresh(self, held: State, architectures: Sequence[str], since: float) -> bool:
         if not since <= held.checked <= time.time() or not set(architectures) <= set(held.architectures):
