@@ -7,6 +7,7 @@ and one that is larger than the rules allow are failures. The counts go to `.cac
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -74,6 +76,30 @@ def apt(folder: Path, names: tuple[str, ...], archive: MemoryIndex) -> dict[str,
         name, version, _architecture = line.split()[1].split("_")
         found[name] = next(one for one in archive.versions(name) if one.version == unquote(version))
     return found
+
+
+def apts_answers(
+    archive: MemoryIndex, asked: list[tuple[str, ...]], folder: Path, cache: Path
+) -> dict[tuple[str, ...], dict[str, DebianPackage] | None]:
+    """apt's answers, kept from one run of the tests to the next for as long as the archive is the same."""
+    state = sorted((name, one.version, one.digest) for name, ones in archive.by_name.items() for one in ones)
+    kept = cache / f"apt-{sha256(repr((state, asked)).encode()).hexdigest()[:16]}.json"
+    if not kept.exists():
+        (folder / "archives" / "partial").mkdir(parents=True)
+        apt(folder, ("busybox",), archive)  # builds the cache that the others share
+        with ThreadPoolExecutor(2) as pool:
+            found = pool.map(lambda names: apt(folder, names, archive), asked)
+            versions = [one and {name: package.version for name, package in one.items()} for one in found]
+        cache.mkdir(exist_ok=True)
+        kept.write_text(json.dumps(versions))
+    return {
+        names: answer
+        and {
+            name: next(one for one in archive.versions(name) if one.version == version)
+            for name, version in answer.items()
+        }
+        for names, answer in zip(asked, json.loads(kept.read_text()), strict=True)
+    }
 
 
 def groups(one: DebianPackage) -> tuple[Group, ...]:
@@ -159,17 +185,15 @@ def one_sided(these: Chosen, others: Chosen, whose: str) -> Iterator[tuple[str, 
 def test_answers_beside_those_of_apt(
     archive: MemoryIndex, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    (tmp_path / "archives" / "partial").mkdir(parents=True)
     asked = requests(archive)
-    apt(tmp_path, ("busybox",), archive)  # builds the cache that the others share
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda names: apt(tmp_path, names, archive), asked))
+    answers = apts_answers(archive, asked, tmp_path, pytestconfig.rootpath / ".cache")
 
     verdicts: Counter[str] = Counter()
     packages: Counter[str] = Counter()
     saved = apts_size = 0
     unexplained: list[str] = []
-    for names, apts in zip(asked, answers, strict=True):
+    for names in asked:
+        apts = answers[names]
         try:
             ours = {one.name: one for one in resolve(archive, names).packages}
         except ResolutionError as error:
