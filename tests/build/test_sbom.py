@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ramekin.build.sbom import MEDIA_TYPES, Bill, attach, document
+from ramekin.build.artifact import attach
+from ramekin.build.sbom import MEDIA_TYPES, Bill, document
 from ramekin.image import oci
 from ramekin.image.image import Image
 from ramekin.sources.protocol import Package
@@ -72,8 +73,9 @@ def test_a_cyclonedx_bill_is_valid_by_its_own_schema(bill: Bill) -> None:
 
 def test_an_attached_bill_refers_to_the_image(bill: Bill, tmp_path: Path) -> None:
     store = Store.at(tmp_path / "store")
-    attached = attach(bill, "spdx", store, created="2023-11-14T22:13:20Z")
+    data = document(bill, "spdx")
+    attached = attach(data, MEDIA_TYPES["spdx"], bill.image, store, created="2023-11-14T22:13:20Z")
     manifest = Image(attached, store).manifest()
     assert manifest.subject is not None and manifest.subject.digest == bill.image.digest
     assert manifest.artifact_type == attached.artifact_type == "application/spdx+json"
-    assert json.loads(store.read(manifest.layers[0].digest))["name"] == "redis"
+    assert store.read(manifest.layers[0].digest) == data

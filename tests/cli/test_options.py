@@ -23,6 +23,7 @@ SAID = {
     "drop": (["--drop", "gconv"], "gconv"),
     "leave-out": (["--leave-out", "tzdata"], "[tzdata]"),
     "recommends": (["--recommends"], "true"),
+    "closure": (["--closure", "files"], "files"),
     "strict": (["--strict"], "yes"),
     "entrypoint": (["--entrypoint", "nginx -g 'daemon off;'"], "[nginx, -g, daemon off;]"),
     "cmd": (["--cmd", ""], "[]"),

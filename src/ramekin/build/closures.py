@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from ramekin.build.packages import Bench, Examined, Preparation, details, examine
 from ramekin.build.request import ImageRequest
-from ramekin.closure import essentials, slices
+from ramekin.closure import essentials, recipes, slices
 from ramekin.closure.evidence.model import PackageDetail, PackageEvidence
 from ramekin.closure.follow import Asked, Followed
 from ramekin.closure.model import PackageFacts, SliceChoice
@@ -50,8 +50,8 @@ def resolve(
 ) -> tuple[Resolution, tuple[str, ...]]:
     """All packages that an image of `request` may need, and the names that evidence added to those asked for.
 
-    No package declares that it needs an Essential one, so those that evidence points to are resolved too,
-    until nothing more is wanted.
+    No package declares that it needs an Essential one, so those that evidence points to (or, where none is
+    looked for, our tables name) are resolved too, until nothing more is wanted.
     """
     source = bench.source
     wanted: tuple[str, ...] = ()
@@ -61,9 +61,11 @@ def resolve(
             replace(resolution, requested=request.packages), source, frozenset(request.leave_out)
         )
         if request.closure == "depends":
-            return resolution, wanted
-        examined = examine(resolution.packages, how, bench, evidence=True)
-        more = _follow(resolution, examined, request).wanted
+            there = [package.name for package in resolution.packages]
+            more = tuple(name for name in recipes.needs(there) if name not in there)
+        else:
+            examined = examine(resolution.packages, how, bench, evidence=True)
+            more = _follow(resolution, examined, request).wanted
         if not set(more) - set(wanted):
             return resolution, wanted
         wanted = tuple(sorted({*wanted, *more}))

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from ramekin import closure
-from ramekin.build import closures, configure, lock
+from ramekin.build import closures, configure, explain, lock
+from ramekin.build.artifact import attach
 from ramekin.build.closures import Closed
 from ramekin.build.layers import MadeLayer, Terms, make_all, write
 from ramekin.build.lock import LockedClosure, LockedImage
@@ -36,7 +37,7 @@ from ramekin.plan import layers as plan
 from ramekin.progress import Progress
 from ramekin.sources.protocol import Package, Resolution, Source
 from ramekin.store.action import Key, key
-from ramekin.store.digest import Digest
+from ramekin.store.digest import Digest, of
 from ramekin.store.store import Store
 
 REVISION = 1
@@ -61,12 +62,14 @@ class LayerReport(msgspec.Struct, frozen=True):
 class ImageReport(msgspec.Struct, frozen=True):
     """The image of one architecture, as it lies in the store.
 
-    `unknown` are commands of maintainer scripts that nothing covers, each after the package's name.
+    `sbom` and `explanation` describe artifacts that refer to `manifest`. `unknown` are commands of maintainer
+    scripts that nothing covers, each after the package's name.
     """
 
     architecture: str
     manifest: Descriptor
     sbom: Descriptor | None
+    explanation: Descriptor
     layers: tuple[LayerReport, ...]
     dropped: tuple[SliceTally, ...]
     unknown: tuple[str, ...]
@@ -76,6 +79,11 @@ class ImageReport(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Bytes of all layers as they travel."""
         return sum(layer.size for layer in self.layers)
+
+    @property
+    def artifacts(self) -> tuple[Descriptor, ...]:
+        """The artifacts that refer to the image."""
+        return (self.explanation,) if self.sbom is None else (self.explanation, self.sbom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +183,7 @@ def build(
     )
     _judge_scripts(request, reports, progress)
     root = _root(reports, store)
-    referrers = tuple(report.sbom for report in reports if report.sbom is not None)
+    referrers = tuple(artifact for report in reports for artifact in report.artifacts)
     return Built(Image(root, store, request.tag or request.name, referrers), locked, reports)
 
 
@@ -247,9 +255,8 @@ def _one(
         *(_Standing(write(title, files, terms, store), ()) for title, files in above),
     ]
     report = _assemble(request, resolution, closed, terms, stack, above, store)
-    blobs = [report.manifest.digest, *(layer.digest for layer in report.layers)]
-    if report.sbom is not None:
-        blobs.append(report.sbom.digest)
+    blobs = [described.digest for described in (report.manifest, *report.artifacts)]
+    blobs += [layer.digest for layer in report.layers]
     store.record(name, msgspec.json.encode(report), blobs=blobs)
     return report
 
@@ -290,6 +297,7 @@ def _assemble(
     newest = max((known.newest for known in closed.facts), default=0)
     created = newest if terms.epoch is None else terms.epoch
     labels = configure.labels(request, closed.packages, created=created)
+    explanation = explain.encode(explain.make(closed, resolution, terms.preparation.slices))
     started = configure.runtime(
         request,
         hints(closed.facts, resolution.requested),
@@ -307,7 +315,7 @@ def _assemble(
             media_type=oci.MANIFEST,
             config=oci.describe(config, oci.CONFIG),
             layers=tuple(_annotated(standing) for standing in stack),
-            annotations=labels,
+            annotations={**labels, explain.ANNOTATION: of(explanation)},
         )
     )
     store.put(config)
@@ -317,6 +325,9 @@ def _assemble(
         architecture=architecture,
         manifest=described,
         sbom=_bill(request, resolution, closed, described, terms, store, created),
+        explanation=attach(
+            explanation, explain.MEDIA_TYPE, described, store, created=configure.rfc3339(created)
+        ),
         layers=tuple(_report(standing) for standing in stack),
         dropped=_tally(tally for known in closed.facts for tally in known.dropped),
         unknown=tuple(f"{known.name}: {item}" for known in closed.facts for item in known.unknown),
@@ -364,7 +375,9 @@ def _bill(
         distribution=terms.preparation.suite.name,
         created=created,
     )
-    return sbom.attach(bill, request.sbom, store, created=configure.rfc3339(created))
+    data = sbom.document(bill, request.sbom)
+    media_type = sbom.MEDIA_TYPES[request.sbom]
+    return attach(data, media_type, manifest, store, created=configure.rfc3339(created))
 
 
 def _tally(tallies: Iterable[SliceTally]) -> tuple[SliceTally, ...]:

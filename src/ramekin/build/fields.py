@@ -15,6 +15,9 @@ from ramekin.errors import UsageError
 SBOM_FORMATS = ("spdx", "cyclonedx")
 """Formats of bills of materials; the first is meant when none is named."""
 
+CLOSURES = ("packages", "files", "depends")
+"""What of the dependencies is followed; the first is meant when none is named."""
+
 _NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
 _REPOSITORY = re.compile(
     r"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
@@ -107,6 +110,15 @@ def compression(text: str, *, where: str) -> str:
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from None
     return chosen.name if chosen == compress.parse(chosen.name) else str(chosen)
+
+
+def closure(text: str, *, where: str) -> str:
+    """One of `CLOSURES`."""
+    if text not in CLOSURES:
+        raise UsageError(
+            f"{where}: {text!r} is not a closure", hint=near(text, CLOSURES, otherwise="closures are by ")
+        )
+    return text
 
 
 def user(text: str, *, where: str) -> str:

@@ -115,7 +115,7 @@ class LockedImage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     source: str
     packages: tuple[str, ...]
     recommends: bool = False
-    closure: str = "depends"
+    closure: str = "packages"
     leave_out: tuple[str, ...] = ()
     architectures: dict[str, LockedClosure]
 

@@ -103,7 +103,7 @@ class ImageRequest:
     sbom: str = ""
     strict: bool = False
     recommends: bool = False
-    closure: str = "depends"
+    closure: str = "packages"
     layers: int = LAYERS
 
 
@@ -169,7 +169,7 @@ def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
         sbom=_first((place.sbom for place in places), ""),
         strict=_first((place.strict for place in places), False),
         recommends=_first((place.recommends for place in places), False),
-        closure=_first((place.closure for place in places), "depends"),
+        closure=_first((place.closure for place in places), "packages"),
         layers=_first((place.layers for place in places), LAYERS),
     )
     if not request.packages:

@@ -1,4 +1,4 @@
-"""The software bill of materials of an image: SPDX 2.3 or CycloneDX 1.6 JSON, attached as a referrer.
+"""The software bill of materials of an image: SPDX 2.3 or CycloneDX 1.6 JSON, to be attached as a referrer.
 
 The document is made from the same packages as the image and nothing else, so the same image has the same
 bill: its identity is derived from the manifest's digest and its time is the image's own.
@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ramekin.image import oci
-from ramekin.image.oci import Descriptor, Manifest
+from ramekin.image.oci import Descriptor
 from ramekin.sources.protocol import Package
-from ramekin.store.store import Store
 
 if TYPE_CHECKING:
     from packageurl import PackageURL
@@ -184,30 +182,3 @@ def _cyclonedx(bill: Bill) -> dict[str, Any]:
     # the library lists itself as the tool: its version must not move the bytes
     tidy["metadata"].pop("tools", None)
     return tidy
-
-
-def attach(bill: Bill, kind: str, store: Store, *, created: str) -> Descriptor:
-    """Put a bill into `store` as an artifact manifest whose subject is the image's manifest.
-
-    image-spec manifest.md, Guidelines for Artifact Usage. `created` is RFC 3339.
-    """
-    return artifact(document(bill, kind), MEDIA_TYPES[kind], bill.image, store, created=created)
-
-
-def artifact(data: bytes, media_type: str, subject: Descriptor, store: Store, *, created: str) -> Descriptor:
-    """Put one blob into `store` as an artifact that refers to `subject`."""
-    annotations = {"org.opencontainers.image.created": created}
-    manifest = oci.encode(
-        Manifest(
-            schema_version=2,
-            media_type=oci.MANIFEST,
-            artifact_type=media_type,
-            config=oci.describe(oci.EMPTY_BLOB, oci.EMPTY),
-            layers=(oci.describe(data, media_type),),
-            subject=Descriptor(subject.media_type, subject.digest, subject.size),
-            annotations=annotations,
-        )
-    )
-    for blob in (data, oci.EMPTY_BLOB, manifest):
-        store.put(blob)
-    return oci.describe(manifest, oci.MANIFEST, artifact_type=media_type, annotations=annotations)

@@ -202,6 +202,10 @@ class ImageSpec(_Model):
     ] = Field(default=None, description="Attach a bill of materials: spdx or cyclonedx.")
     strict: bool | None = Field(default=None, description="Take warnings about maintainer scripts as errors.")
     recommends: bool | None = Field(default=None, description="Take recommended packages too.")
+    closure: Annotated[str | None, _one(fields.closure), _schema({"enum": list(fields.CLOSURES)})] = Field(
+        default=None,
+        description="What of the dependencies is followed: all (depends), or by evidence (packages, files).",
+    )
     layers: int | None = Field(
         default=None, ge=2, le=127, description="The most layers that the image may have."
     )
@@ -230,6 +234,7 @@ class ImageSpec(_Model):
             sbom=self.sbom,
             strict=self.strict,
             recommends=self.recommends,
+            closure=self.closure,
             layers=self.layers,
         )
 

@@ -47,6 +47,15 @@ Examples:
   ramekin update --check    exit with 1 when there is news
 """
 
+WHY = """\
+Examples:
+
+  ramekin why redis-server libjemalloc2
+  ramekin why oci:./redis-server /usr/lib/x86_64-linux-gnu/libssl.so.3
+  ramekin why redis-server --dropped
+  ramekin why fleet.yaml:web --graph web.svg
+"""
+
 COPY = """\
 Examples:
 

@@ -43,6 +43,7 @@ _command("build:build", _BUILDING, "Make images from packages or a spec.", examp
 _command("lock:lock", _BUILDING, "Pin the packages of a spec's images.", examples.LOCK)
 _command("lock:update", _BUILDING, "Bring a lock up to date, and say what changes.", examples.UPDATE)
 _command("schema:schema", _BUILDING, "Print the JSON Schema of spec files.", examples.SCHEMA)
+_command("why:why", _IMAGES, "Explain why a package or file is in an image, or not.", examples.WHY)
 _command("copy:copy", _IMAGES, "Copy an image between any two transports.", examples.COPY)
 _command("run:run", _IMAGES, "Try an image in a sandbox.", examples.RUN)
 _command("validate:validate", _IMAGES, "Check an image against the OCI specifications.", examples.VALIDATE)

@@ -110,12 +110,20 @@ class ImageOptions:
     keep: Annotated[
         list[str],
         _option(
-            "--keep", _INSIDE, "A slice to keep that is left out by default, as in docs.", metavar="SLICE"
+            "--keep",
+            _INSIDE,
+            "A slice to keep that is left out by default (docs), or a package or path that evidence misses.",
+            metavar="SLICE|PACKAGE|PATH",
         ),
     ] = ()  # type: ignore[assignment]
     drop: Annotated[
         list[str],
-        _option("--drop", _INSIDE, "A slice to leave out that is kept by default.", metavar="SLICE"),
+        _option(
+            "--drop",
+            _INSIDE,
+            "A slice to leave out that is kept by default, or a package or path.",
+            metavar="SLICE|PACKAGE|PATH",
+        ),
     ] = ()  # type: ignore[assignment]
     leave_out: Annotated[
         list[str],
@@ -124,6 +132,16 @@ class ImageOptions:
     recommends: Annotated[
         bool | None,
         _option("--recommends", _INSIDE, "Take recommended packages too.", negative="--no-recommends"),
+    ] = None
+    closure: Annotated[
+        str | None,
+        _option(
+            "--closure",
+            _INSIDE,
+            "What of the dependencies is followed: packages or files with evidence for it, or all that "
+            f"are declared (depends). Default: {fields.CLOSURES[0]}.",
+            metavar="|".join(fields.CLOSURES),
+        ),
     ] = None
     strict: Annotated[
         bool | None,
@@ -220,6 +238,7 @@ class ImageOptions:
             sbom=_if(self.sbom, lambda text: fields.sbom(text, where="--sbom")),
             strict=self.strict,
             recommends=self.recommends,
+            closure=_if(self.closure, lambda text: fields.closure(text, where="--closure")),
             layers=_if(self.layers, lambda number: fields.layers(number, where="--layers")),
         )
 
