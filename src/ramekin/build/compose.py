@@ -255,10 +255,16 @@ def _one(
         *(_Standing(write(title, files, terms, store), ()) for title, files in above),
     ]
     report = _assemble(request, resolution, closed, terms, stack, above, store)
-    blobs = [described.digest for described in (report.manifest, *report.artifacts)]
-    blobs += [layer.digest for layer in report.layers]
+    blobs = [digest for one in (report.manifest, *report.artifacts) for digest in named(one, store)]
     store.record(name, msgspec.json.encode(report), blobs=blobs)
     return report
+
+
+def named(manifest: Descriptor, store: Store) -> tuple[Digest, ...]:
+    """The digests of a manifest in the store and of all blobs that it names."""
+    read = oci.decode(store.read(manifest.digest), Manifest, where=manifest.digest)
+    config = () if read.config is None else (read.config.digest,)
+    return (manifest.digest, *config, *(layer.digest for layer in read.layers))
 
 
 @dataclass(frozen=True, slots=True)
