@@ -11,6 +11,7 @@ Containers share the network of the machine; servers listen on loopback at `free
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -327,11 +328,18 @@ _PODMAN_RUN = [
 ]
 
 
+def _runroot(folder: Path) -> Path:
+    """A place for podman's sockets that belongs to `folder`; podman takes no more than 50 characters."""
+    name = hashlib.sha256(bytes(folder)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"ramekin-{name}"
+
+
 def podman(folder: Path) -> list[str]:
     """The start of a podman command whose images and containers live in `folder` alone."""
+    run = _runroot(folder)
     return [
-        *("podman", "--root", str(folder / "storage"), "--runroot", str(folder / "run")),
-        *("--tmpdir", str(folder / "tmp"), "--runtime", "runc", "--cgroup-manager=cgroupfs"),
+        *("podman", "--root", str(folder / "storage"), "--runroot", str(run / "run")),
+        *("--tmpdir", str(run / "tmp"), "--runtime", "runc", "--cgroup-manager=cgroupfs"),
         *("--events-backend=none",),
     ]
 
@@ -439,3 +447,4 @@ def forget(folder: Path) -> None:
     """Undo podman's mounts below `folder`, so that the folder can be removed."""
     subprocess.run([*podman(folder), "rm", "--all", "--force", "--time=0"], capture_output=True, timeout=60)
     subprocess.run([*podman(folder), "umount", "--all"], capture_output=True, timeout=60)
+    shutil.rmtree(_runroot(folder), ignore_errors=True)
