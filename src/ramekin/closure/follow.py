@@ -25,8 +25,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from ramekin.closure.evidence.index import Offer, Offers
 from ramekin.closure.evidence.model import Kind, Need, PackageDetail, PackageEvidence
+from ramekin.closure.offers import Offer, Offers
 from ramekin.closure.policy import Policy
 from ramekin.errors import RamekinError
 from ramekin.sources.protocol import Resolution

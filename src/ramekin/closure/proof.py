@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from ramekin.closure.evidence import python
-from ramekin.closure.evidence.index import MERGED, absolute
 from ramekin.closure.evidence.model import Elf, Kind, PackageDetail, PackageEvidence
 from ramekin.closure.follow import Followed
 from ramekin.closure.model import PackageFacts
+from ramekin.closure.offers import MERGED, absolute
 from ramekin.closure.policy import Policy, is_command
 
 _COMMAND_FOLDERS = ("usr/local/sbin/", "usr/local/bin/", "usr/sbin/", "usr/bin/", "usr/games/")

@@ -14,9 +14,9 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from ramekin.closure.evidence.index import Offer, Offers
 from ramekin.closure.evidence.model import ANY_CONVERTER, Elf, Kind, Need, PackageDetail, PackageEvidence
 from ramekin.closure.follow import Asked, DroppedFile, DroppedPackage, Followed, KeptPackage, Step, globs
+from ramekin.closure.offers import Offer, Offers
 from ramekin.closure.policy import Policy, is_command, language_of, place_of
 from ramekin.sources.protocol import Resolution
 
@@ -57,6 +57,9 @@ class _Reach:
         self.roots = {
             kept.name for kept in followed.kept if not kept.because and kept.name not in asked.essentials
         }
+        for step in followed.edges:
+            if step.kind is Kind.META:
+                self.roots.add(step.provider)
         self.present: dict[File, Step | None] = {}
         self.sought: set[File] = set()
         self.begun: dict[str, Step | None] = {}
@@ -96,7 +99,7 @@ class _Reach:
             name = kept.name
             if name in self.asked.essentials or kept.reason == "kept by name":
                 self._all(name)
-            elif name in self.roots and kept.reason == "asked for":
+            elif name in self.roots and (kept.reason == "asked for" or kept.because is not None):
                 if name not in started:
                     self._commands(name)
                 self._begin(name, None)

@@ -52,7 +52,7 @@ def read(data: bytes) -> ElfFile:
     sign = "<" if order == 1 else ">"
     try:
         return _read(data, wide == 2, sign, f"{32 * wide}-{order}")
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise BadElf("a table leads out of the file") from error
 
 

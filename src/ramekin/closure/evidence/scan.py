@@ -43,6 +43,7 @@ _HEAD = 256
 _FILES_A_NEED = 4
 _MOST_FILES = 400
 _MOST_PATHS = 400
+_MOST_COMMANDS = 40
 _SOURCES = re.compile(
     r".*\.(?:[chly]|cc|cpp|cxx|hh|hpp|hxx|tcc|rs|go|ml|mli|hs|inc|f|f90|ads|adb|java|s|S|o|a|la|html?|txt)\Z"
 )
@@ -64,6 +65,23 @@ _RUNTIMES = {"python": "python3", "perl": "perl", "ruby": "ruby", "php": "php", 
 _LANGUAGES = {"python": Kind.PYTHON, "perl": Kind.PERL, "ruby": Kind.RUBY, "php": Kind.PHP, "node": Kind.NODE}
 _PRIVATE = re.compile(r"usr/(?:lib|libexec)/(?:[^/]+/)+[a-z][a-z0-9_-]*\Z")
 """Where files without a suffix that start with a comment are parts of shell scripts."""
+_DEPENDS = re.compile(r"^(?:Pre-)?Depends:(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_STARTS = tuple(
+    b"\0" + name + b"\0"
+    for name in (
+        b"execvp",
+        b"execlp",
+        b"execvpe",
+        b"execl",
+        b"execv",
+        b"execve",
+        b"posix_spawnp",
+        b"popen",
+        b"system",
+    )
+)
+_MOST_STRINGS = 8 << 20
+"""Bytes of strings that are searched for command lines."""
 _QUIET = frozenset(("documentation", "hook", "build"))
 
 
@@ -111,7 +129,7 @@ class _Scan:
         self.hard: list[tuple[int, int]] = []
         self.modules: dict[str, list[str]] = {}
         self.python: list[_Python] = []
-        self.programs = False
+        self.declared = _declared(prepared)
 
     def run(self) -> Scanned:
         entries = list(self._listed())
@@ -195,8 +213,6 @@ class _Scan:
     def _file(self, number: int, path: str) -> _File:
         file = _File(number, path, policy.place_of(path))
         self.files.append(file)
-        if file.place == "program":
-            self.programs = True
         return file
 
     def _name_module(self, number: int, path: str) -> None:
@@ -242,12 +258,22 @@ class _Scan:
                 file.add(Kind.SHELL, ("/bin/sh",))
         if b"\0iconv_open\0" in read.names and read.soname != "libc.so.6":
             file.add(Kind.MODULE, (ANY_CONVERTER,))
+        if read.soname != "libc.so.6" and any(name in read.names for name in _STARTS):
+            for start, length in read.strings:
+                self._started(file, data, start, start + length)
         loads = b"\0dlopen\0" in read.names or b"\0g_module_open\0" in read.names
         for start, length in read.strings:
             paths = strings.paths(data, start, start + length, assigned=False)
             file.add(Kind.PATH, self._worth(paths))
             if loads:
                 file.add(Kind.LOADED, strings.objects(data, start, start + length))
+
+    def _started(self, file: _File, data: bytes, start: int, end: int) -> None:
+        """Commands that a program starts by name, where the name is that of a declared package or leads a line."""
+        lines = strings.command_lines(data, start, end) if end - start < _MOST_STRINGS else set()
+        named = {name for name in self.declared if data.find(b"\0" + name.encode() + b"\0", start, end) >= 0}
+        called = sorted(lines - policy.load().ignored_commands)[:_MOST_COMMANDS]
+        file.add(Kind.COMMAND, {*called, *(named - policy.load().ignored_commands)})
 
     def _worth(self, paths: set[str]) -> list[str]:
         kept = [path for path in sorted(paths) if not _SOURCES.match(path)]
@@ -488,6 +514,21 @@ def _interpreter(data: bytes) -> str | None:
             name = word.decode("utf-8", "replace")
             return name if name.isprintable() else None
     return first
+
+
+def _declared(prepared: Prepared) -> frozenset[str]:
+    """Names of packages that the package declares and that may be names of commands (its status paragraph)."""
+    status = prepared.tree.get(f"var/lib/dpkg/status.d/{prepared.facts.name}")
+    if status is None or status.kind is not Entity.FILE:
+        return frozenset()
+    text = status.read()[:TEXT_LIMIT].decode("utf-8", "replace")
+    names = {
+        name
+        for field in _DEPENDS.findall(text)
+        for name in re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]+)", field)
+        if not name.startswith("lib")
+    }
+    return frozenset(names | {name.rstrip("0123456789.-") for name in names} - {""})
 
 
 def _provided(prepared: Prepared) -> Iterator[str]:

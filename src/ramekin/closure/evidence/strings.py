@@ -41,3 +41,19 @@ def objects(data: bytes, start: int = 0, end: int | None = None) -> set[str]:
         if name is not None:
             found.add(name[0] + match[0])
     return {name.decode("ascii") for name in found}
+
+
+_LINE = re.compile(rb" (?:-[a-zA-Z-]|%s|'%s|\"%s|\\\\\"%s)")
+_COMMAND = re.compile(rb"(?:.*[;|&(] *)?(?:exec +)?([a-z][a-z0-9+._-]+)\Z", re.DOTALL)
+
+
+def command_lines(data: bytes, start: int, end: int) -> set[str]:
+    """First words of strings in `data` that look like command lines for a shell: `gcc -c %s`."""
+    found = set()
+    for match in _LINE.finditer(data, start, end):
+        begin = data.rfind(b"\0", max(start, match.start() - 48), match.start()) + 1
+        if begin:
+            command = _COMMAND.match(data[begin : match.start()])
+            if command is not None:
+                found.add(command[1])
+    return {name.decode("ascii") for name in found}

@@ -48,7 +48,8 @@ class Offers:
         self.origin = {package.name: package.origin or package.name for package in resolution.packages}
         self.names = [package.name for package in resolution.packages if package.name in evidence]
         self.edges = resolution.edges
-        self.bit = {name: 1 << place for place, name in enumerate(self.names)}
+        every = [package.name for package in resolution.packages]
+        self.bit = {name: 1 << place for place, name in enumerate(every)}
         self._cones = self._reach()
         present = {name for name in policy.essential.values() if name in self.bit}
         self._essential = 0
@@ -81,6 +82,7 @@ class Offers:
         self._folders: dict[str, frozenset[str]] = {}
         self._found: dict[tuple[str, str, str | None], list[Offer]] = {}
         self._near: dict[str, dict[str, int]] = {}
+        self._names: dict[str, list[str]] | None = None
         self._scripts: dict[str, frozenset[int]] = {}
 
     def _reach(self) -> dict[str, int]:
@@ -89,7 +91,7 @@ class Offers:
         changed = True
         while changed:
             changed = False
-            for name in self.names:
+            for name in self.bit:
                 cone = cones[name]
                 for other in self.edges.get(name, ()):
                     cone |= cones.get(other, 0)
@@ -192,7 +194,7 @@ class Offers:
                 return
             if "/" in target:
                 target = posixpath.basename(target)
-            yield from self._shared.get(target, ())
+            yield from self._shared.get(target) or self._by_file_name(target)
         elif target.startswith("/"):
             yield from self._at(target, need, name)
         elif kind in (Kind.COMMAND, Kind.INTERPRETER, Kind.SERVICE, Kind.RECIPE, Kind.RUNTIME):
@@ -202,6 +204,16 @@ class Offers:
             yield from self._module(kind, target)
         elif kind is Kind.PHP:
             yield from self._exact("usr/share/php/" + target)
+
+    def _by_file_name(self, name: str) -> Iterator[tuple[str, int]]:
+        """Links by which the loader finds a library whose soname is another (DT_NEEDED is a file name)."""
+        if self._names is None:
+            self._names = {}
+            for path in self._links:
+                if ".so" in path:
+                    self._names.setdefault(posixpath.basename(path), []).append(path)
+        for path in self._names.get(name, ()):
+            yield self._owner[path]
 
     def _converters(self) -> Iterator[tuple[str, int]]:
         for name in self.names:
@@ -237,7 +249,7 @@ class Offers:
             return
         own = path in self._folders_of(name)
         for other in self.edges.get(name, ()):
-            if other not in self.bit or path not in self._folders_of(other):
+            if other not in self.evidence or path not in self._folders_of(other):
                 continue
             if (
                 need.kind is Kind.LINK
