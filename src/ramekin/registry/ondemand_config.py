@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+
+def _size(value: object) -> object:
+    from ramekin.registry.config import size
+
+    return size(value)
+
+
+def _seconds(value: object) -> object:
+    from ramekin.registry.config import seconds
+
+    return seconds(value)
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, lt=1e10)]
+
+TOOLS = ("bash", "coreutils", "curl", "findutils", "grep", "less", "procps", "sed")
+"""What `shell` adds to an image."""
 
 
 class OnDemand(BaseModel):
     """Images that are composed when somebody asks for them."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=True,
     )
 
     enabled: bool = Field(default=True, description="Whether images are composed at all.")
@@ -17,3 +41,46 @@ class OnDemand(BaseModel):
     specs: tuple[str, ...] = Field(
         default=(), description="Spec files whose images are served under their names."
     )
+    shell: tuple[str, ...] = Field(default=TOOLS, description="The packages that `shell` stands for.")
+    sbom: str = Field(default="", description="Attach a bill of materials: spdx or cyclonedx.")
+    named: int = Field(default=32, ge=1, description="Packages that one name may ask for.")
+    packages: int = Field(default=1500, ge=1, description="Packages that one image may hold.")
+    size: Size = Field(
+        default=4 << 30, description="Bytes of files that one image may hold, by the index's estimate."
+    )
+    time: Seconds = Field(default=600.0, description="How long making one image may take.")
+    builds: int = Field(default=2, ge=1, description="Images that one server process makes at once.")
+    queue: int = Field(default=64, ge=0, description="Images that may wait for their turn.")
+    jobs: int | None = Field(
+        default=None, ge=1, description="Packages that are unpacked at once. Default: one a processor."
+    )
+    rate: int = Field(default=30, ge=1, description="Images that one client may have made in a minute.")
+    failures: Seconds = Field(default=30.0, description="For which a failure is remembered.")
+    fresh: Seconds = Field(default=300.0, description="After which a moving tag is looked at again.")
+    stale: Seconds = Field(
+        default=900.0,
+        description="After `fresh`, in which the old answer is given while the new one is made.",
+    )
+    history: int = Field(default=400, ge=1, description="Days for which states of indexes are kept.")
+
+    @field_validator("source")
+    @classmethod
+    def _source(cls, value: str | None) -> str | None:
+        from ramekin.build import fields
+        from ramekin.errors import UsageError
+
+        try:
+            return None if value is None else fields.source(value, where="source")
+        except UsageError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
+
+    @field_validator("sbom")
+    @classmethod
+    def _sbom(cls, value: str) -> str:
+        from ramekin.build import fields
+        from ramekin.errors import UsageError
+
+        try:
+            return fields.sbom(value, where="sbom") if value else ""
+        except UsageError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
