@@ -23,7 +23,8 @@ memory and spools contents to one temporary file. What it makes of the odd cases
 - `Limits` bound all counts of bytes and entries, so that a small archive cannot fill memory or disk.
 """
 
-from ramekin.image.tar.reading import LIMITS, Limits, Skipped, SkippedError, extract, read, read_tree
+from ramekin.image.tar.headers import LIMITS, Limits
+from ramekin.image.tar.reading import Skipped, SkippedError, extract, read, read_tree
 from ramekin.image.tar.writing import canonical, write
 
 __all__ = [

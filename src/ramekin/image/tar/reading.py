@@ -6,59 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
-from zlib import adler32
 
 from ramekin.errors import FormatError, RamekinError
+from ramekin.image.tar.headers import BROKEN, KINDS, LIMITS, ZERO, Headers, Limits, clean
 from ramekin.image.tar.spool import Spool
-from ramekin.image.tree import Content, Entry, Inline, Kind, Span, Tree, clean_path, to_text
+from ramekin.image.tree import Content, Entry, Inline, Kind, Span, Tree
 
 _CHUNK = 1 << 20
-_ZERO = bytes(512)
 _EMPTY = Inline(b"")
-_BROKEN = "the archive is broken or hostile"
-_NO_ID = 0xFFFFFFFF
-"""chown takes this for "leave it as it is"."""
 _WORTH_SKIPPING = 1 << 14
 """Bytes of a skipped file from which leaving them out of the spool is worth a system call."""
-
-_KINDS = {
-    0x00: Kind.FILE,
-    0x30: Kind.FILE,
-    0x31: Kind.HARDLINK,
-    0x32: Kind.SYMLINK,
-    0x33: Kind.CHARACTER,
-    0x34: Kind.BLOCK,
-    0x35: Kind.DIRECTORY,
-    0x36: Kind.FIFO,
-    0x37: Kind.FILE,
-}
-_REFUSED = {
-    0x53: "sparse",
-    0x4D: "the continuation of another volume",
-    0x56: "a volume label",
-    0x44: "a dump",
-}
-_XATTR = b"SCHILY.xattr."
-_USED = {b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"}
-_Fields = tuple[str, str, int, int, int, int, int, tuple[tuple[str, bytes], ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a reader takes from one stream.
-
-    `total` bytes of the stream, `entries` of it, bytes of one `extended` header, of one `name` or link text,
-    and of all `metadata` (names, link texts and extended attributes) together.
-    """
-
-    total: int = 64 << 30
-    entries: int = 2_000_000
-    extended: int = 1 << 20
-    name: int = 4096
-    metadata: int = 256 << 20
-
-
-LIMITS = Limits()
 
 
 class SkippedError(RamekinError):
@@ -94,7 +51,7 @@ def read(
     `FormatError` names `where` and the entry at fault.
     """
     source = _Source(stream, where, spool, limits)
-    headers = _Headers(source, limits)
+    headers = Headers(source, limits)
     names = _Names(source, where, closed=closed, keep=keep)
     # entries of one chunk, given out when it is in the spool and their contents can be read
     batch: list[Entry] = []
@@ -113,10 +70,10 @@ def read(
                     source.refuse("truncated within a header")
                 break
             header = source.block()
-            if not header[0] and header == _ZERO:
+            if not header[0] and header == ZERO:
                 break
             headers.check(header)
-            kind = _KINDS.get(header[156])
+            kind = KINDS.get(header[156])
             if kind is None:
                 headers.extend(header)
                 continue
@@ -189,7 +146,7 @@ def extract(entries: Iterable[Entry], *, where: str) -> Tree:
             above = found.get(parent)
             if above is not None and above.kind is not Kind.DIRECTORY:
                 raise FormatError(
-                    f"{where}: entry {path!r} lies below {parent!r}, which is a {above.kind}", hint=_BROKEN
+                    f"{where}: entry {path!r} lies below {parent!r}, which is a {above.kind}", hint=BROKEN
                 )
             good.add(parent)
             parent = parent.rpartition("/")[0]
@@ -294,109 +251,12 @@ class _Source:
             self._spool.close()
 
     def refuse(self, what: str) -> NoReturn:
-        raise FormatError(f"{self._where}: {what}", hint=_BROKEN)
+        raise FormatError(f"{self._where}: {what}", hint=BROKEN)
 
     def _count(self, size: int) -> None:
         self._taken += size
         if self._taken > self._limits.total:
             self.refuse(f"more than {self._limits.total} bytes of tar")
-
-
-class _Headers:
-    """What headers say, with the extended ones before them, counted."""
-
-    def __init__(self, source: _Source, limits: Limits) -> None:
-        self._source, self._limits = source, limits
-        self._shared: dict[bytes, bytes] = {}
-        self.pending: dict[bytes, bytes] = {}
-        # most headers repeat a few owners and times
-        self._owners: dict[bytes, tuple[int, int, int]] = {}
-        self._times: dict[bytes, int] = {}
-        self._entries = self._metadata = 0
-
-    def check(self, header: bytes) -> None:
-        """Refuse a header whose checksum is wrong, or that is one too many."""
-        stated = header[148:156]
-        # adler32's lower half is one more than the sum of the bytes, as long as that is below 65521; and
-        # the checksum counts its own field as eight spaces, whose sum is 256
-        total = (adler32(header[:256]) & 0xFFFF) + (adler32(header[256:]) & 0xFFFF) - 2
-        total += 257 - (adler32(stated) & 0xFFFF)
-        checksum = _checksum(stated)
-        if total != checksum and not _signed_sum_agrees(header, checksum):
-            self._source.refuse("a header has a wrong checksum" if self._entries else "not a tar archive")
-        self._entries += 1
-        if self._entries > self._limits.entries:
-            self._source.refuse(f"more than {self._limits.entries} entries")
-
-    def extend(self, header: bytes) -> None:
-        """Take an extended header, for the next entry or for all; refuse any other special one."""
-        form = header[156:157]
-        if form not in (b"x", b"X", b"g", b"L", b"K"):
-            what = _REFUSED.get(header[156], f"of unknown type {chr(header[156])!r}")
-            self._source.refuse(f"entry {to_text(_text(header[:100]))!r} is {what}")
-        size = _number(header[124:136], self._source, "size")
-        if size > (self._limits.name + 1 if form in b"LK" else self._limits.extended):
-            self._source.refuse(f"an extended header has {size} bytes, more than is taken")
-        body = self._source.body(size)
-        self._keep(size)
-        if form == b"L":
-            self.pending.setdefault(b"path", _text(body))
-        elif form == b"K":
-            self.pending.setdefault(b"linkpath", _text(body))
-        elif form == b"g":
-            self._shared.update(_records(body, self._source))
-        else:
-            self.pending.update(_records(body, self._source))
-
-    def fields(self, header: bytes) -> _Fields:
-        """Name, link text, size, mode, owner, group, mtime and attributes of an entry."""
-        source = self._source
-        rights, date = header[100:124], header[136:148]
-        owner = self._owners.get(rights)
-        if owner is None:
-            owner = self._owners[rights] = (
-                _number(rights[:8], source, "mode") & 0o7777,
-                _number(rights[8:16], source, "uid"),
-                _number(rights[16:], source, "gid"),
-            )
-        mode, uid, gid = owner
-        mtime = self._times.get(date)
-        if mtime is None:
-            mtime = self._times[date] = _number(date, source, "mtime", signed=True)
-        size = _number(header[124:136], source, "size")
-        name = _text(header[:100])
-        if header[345] and header[257:263] == b"ustar\0":
-            name = _text(header[345:500]) + b"/" + name
-        target = _text(header[157:257]) if header[157] else b""
-        xattrs: tuple[tuple[str, bytes], ...] = ()
-        if self.pending or self._shared:
-            records = {**self._shared, **self.pending}
-            self.pending.clear()
-            name = records.get(b"path") or name
-            target = records.get(b"linkpath") or target
-            size = _decimal(records, b"size", size, source)
-            uid = _decimal(records, b"uid", uid, source)
-            gid = _decimal(records, b"gid", gid, source)
-            mtime = _seconds(records, mtime, source)
-            xattrs = _xattrs(records)
-            self._keep(sum(len(key) + len(value) for key, value in xattrs))
-        self._keep(len(name) + len(target))
-        if len(name) > self._limits.name or len(target) > self._limits.name:
-            most = self._limits.name
-            source.refuse(f"an entry has a name or link text of more than {most} bytes: {name[:60]!r}…")
-        if uid >= _NO_ID or gid >= _NO_ID:
-            source.refuse(f"entry {to_text(name)!r} has the owner {uid}:{gid}, which no system has")
-        return to_text(name), to_text(target), size, mode, uid, gid, mtime, xattrs
-
-    def device(self, header: bytes) -> tuple[int, int]:
-        """Major and minor number."""
-        major = _number(header[329:337], self._source, "device number")
-        return major, _number(header[337:345], self._source, "device number")
-
-    def _keep(self, size: int) -> None:
-        self._metadata += size
-        if self._metadata > self._limits.metadata:
-            self._source.refuse(f"more than {self._limits.metadata} bytes of names and attributes")
 
 
 class _Names:
@@ -446,105 +306,3 @@ class _Names:
         self._seen[entry.path] = entry
         if entry.kind is Kind.HARDLINK:
             self._linked.add(entry.target)
-
-
-def _text(field: bytes) -> bytes:
-    """A text field, which ends at its first NUL."""
-    return field.split(b"\0", 1)[0]
-
-
-def _number(raw: bytes, source: _Source, what: str, *, signed: bool = False) -> int:
-    """A number in octal digits, or in the base 256 of GNU tar and star when its first bit is set."""
-    if raw[0] & 0x80:
-        value = int.from_bytes(raw, "big", signed=True)
-        if raw[0] != 0xFF:
-            value = int.from_bytes(raw, "big") & ~(0x80 << 8 * (len(raw) - 1))
-        if not (-(1 << 63) if signed else 0) <= value < 1 << 63:
-            source.refuse(f"a header has the {what} {value}")
-        return value
-    text = _text(raw).strip(b" ")
-    if not text:
-        return 0
-    try:
-        # int() alone would take signs and underscores
-        return int(text if text.isdigit() else b"x", 8)
-    except ValueError:
-        source.refuse(f"a header has the {what} {text!r}, which is not an octal number")
-
-
-def _decimal(records: dict[bytes, bytes], keyword: bytes, usual: int, source: _Source) -> int:
-    raw = records.get(keyword)
-    if not raw:
-        # an empty value takes the record back
-        return usual
-    if not raw.isdigit() or len(raw) > 19 or (value := int(raw)) >= 1 << 63:
-        source.refuse(f"an extended header has the {keyword.decode()} {raw[:40]!r}")
-    return value
-
-
-def _seconds(records: dict[bytes, bytes], usual: int, source: _Source) -> int:
-    """Whole seconds of a time with a fraction, rounded down."""
-    raw = records.get(b"mtime")
-    if not raw:
-        return usual
-    digits, _, fraction = raw.removeprefix(b"-").partition(b".")
-    if not digits.isdigit() or len(digits) > 18 or (fraction and not fraction.isdigit()):
-        source.refuse(f"an extended header has the mtime {raw[:40]!r}")
-    if not raw.startswith(b"-"):
-        return int(digits)
-    return -int(digits) - (1 if fraction.strip(b"0") else 0)
-
-
-def _checksum(raw: bytes) -> int:
-    """The number in a checksum field, or -1."""
-    text = _text(raw).strip(b" ")
-    try:
-        return int(text, 8) if text.isdigit() else -1
-    except ValueError:
-        return -1
-
-
-def _signed_sum_agrees(header: bytes, stated: int) -> bool:
-    """Some tar programs of the past summed signed bytes."""
-    counted = header[:148] + b" " * 8 + header[156:]
-    return sum(byte - 256 if byte > 127 else byte for byte in counted) == stated
-
-
-def _records(body: bytes, source: _Source) -> dict[bytes, bytes]:
-    """The records of an extended header: `LENGTH KEYWORD=VALUE\\n` each."""
-    records: dict[bytes, bytes] = {}
-    position = 0
-    while position < len(body):
-        space = body.find(b" ", position, position + 8)
-        digits = body[position:space]
-        end = position + int(digits) if space > 0 and digits.isdigit() else 0
-        keyword, equals, value = body[space + 1 : end - 1].partition(b"=")
-        if end <= space + 1 or end > len(body) or body[end - 1] != 0x0A or not equals:
-            source.refuse(f"an extended header has the malformed record {body[position : position + 40]!r}")
-        if keyword.startswith(b"GNU.sparse."):
-            source.refuse(f"entry {records.get(b'path', b'?')!r} is sparse, in the form of GNU tar")
-        if keyword in _USED or keyword.startswith(_XATTR):
-            records[keyword] = value
-        position = end
-    return records
-
-
-def _xattrs(records: dict[bytes, bytes]) -> tuple[tuple[str, bytes], ...]:
-    return tuple(
-        sorted(
-            (to_text(keyword[len(_XATTR) :]), value)
-            for keyword, value in records.items()
-            if keyword.startswith(_XATTR) and len(keyword) > len(_XATTR)
-        )
-    )
-
-
-def clean(name: str, *, where: str) -> str:
-    """`clean_path`, faster for the names that need no more than their ends cut."""
-    if name.startswith("./"):
-        name = name[2:]
-    if name.endswith("/"):
-        name = name[:-1]
-    if name and name[0] not in "./" and "/." not in name and "//" not in name and "\0" not in name:
-        return name
-    return clean_path(name, where=where)
