@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 
 from support.dialogue import Authority, fetch, web_server
-from support.fleet import Box, free_port, until
+from support.fleet import Box, free_port
 
 PYTHON = """
 import argparse, asyncio, base64, bz2, collections, concurrent.futures, configparser, csv, ctypes, dataclasses
@@ -397,7 +396,7 @@ echo PHP_MAJOR_VERSION, ' gratin', PHP_EOL;
 
 
 def php_cli(box: Box) -> None:
-    ran = box.finish(*box.image.config["config"]["Entrypoint"], "-r", PHP)
+    ran = box.finish(box.program, "-r", PHP)
     assert ran.output == "8 gratin\n", ran.output
     assert ran.errors == ""
 

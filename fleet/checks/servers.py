@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gzip
 import socket
-import ssl
 import struct
-import threading
 
 from support.dialogue import Authority, ask, fetch, look_up, web_server
-from support.fleet import Box, free_port, me, ports, until
+from support.fleet import Box, free_port, ports, until
 
 
 def nginx(box: Box) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import pwd
 import re
 import subprocess
 import tempfile
@@ -164,9 +163,15 @@ class Box:
         )
 
     def start(self, *args: str, **options: object) -> str:
-        """What the image's own entry point, with these arguments in place of its command, writes."""
+        """What the image's own program, with these arguments in place of those of its command, writes."""
+        return self.run(self.program, *args, **options)  # type: ignore[arg-type]
+
+    @property
+    def program(self) -> str:
+        """What the image starts: its entry point, or the program of its command where it has none."""
         settings = self.image.config["config"]
-        return self.run(*settings["Entrypoint"], *args, **options)  # type: ignore[arg-type]
+        command: list[str] = settings.get("Entrypoint") or settings["Cmd"]
+        return command[0]
 
     @contextmanager
     def serve(
@@ -273,8 +278,3 @@ def ports(count: int) -> list[int]:
     while len(found) < count:
         found.add(free_port())
     return sorted(found)
-
-
-def me() -> str:
-    """The name of the user who runs the checks."""
-    return pwd.getpwuid(os.getuid()).pw_name
