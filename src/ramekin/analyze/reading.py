@@ -1,0 +1,135 @@
+"""Images from any place as values: the manifest alone, or every file of every layer.
+
+Layers are read side by side, each once: what was learnt of one is in the store when the next image has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ramekin.analyze.layer import known_layer, read_layer
+from ramekin.analyze.model import Outline, ReadImage
+from ramekin.errors import DigestMismatchError, FormatError
+from ramekin.image import oci
+from ramekin.image.image import Image
+from ramekin.image.oci import Config, Descriptor, Manifest, Platform, RootFS
+from ramekin.image.reference import Reference
+from ramekin.image.transports import parallel, platforms
+from ramekin.progress import SILENT, Progress
+from ramekin.store.store import Store
+
+DEPTH = 4
+"""Indexes of indexes that are followed until an image is met."""
+
+
+def outline(image: Image, *, name: str, platform: Platform | None = None) -> Outline:
+    """The image, or of an index the one for `platform` (default: this machine's), by its documents alone.
+
+    `FormatError` when it is no image of files, or when its config has not as many layers as its manifest.
+    """
+    for _ in range(DEPTH):
+        if not image.is_index:
+            break
+        image = platforms.single(image, platform)
+    if image.root.media_type not in oci.MANIFESTS:
+        what = image.root.media_type or "document without a type"
+        raise FormatError(f"{name}: {image.root.digest} is a {what}, not an image")
+    manifest = image.manifest()
+    config = _config(image, manifest, name)
+    for layer in manifest.layers:
+        if "tar" not in layer.media_type:
+            raise FormatError(f"{name}: layer {layer.digest} is a {layer.media_type}, not files")
+    if len(config.rootfs.diff_ids) != len(manifest.layers):
+        raise FormatError(
+            f"{name}: the manifest has {len(manifest.layers)} layers where the config has"
+            f" {len(config.rootfs.diff_ids)}"
+        )
+    where = Platform(architecture=config.architecture, os=config.os, variant=config.variant)
+    return Outline(name, image.root, where, manifest, config, image.referrers)
+
+
+def _config(image: Image, manifest: Manifest, name: str) -> Config:
+    if manifest.config is None:
+        raise FormatError(f"{name}: the manifest has no config")
+    if manifest.config.media_type not in (oci.CONFIG, oci.DOCKER_CONFIG):
+        if manifest.layers:
+            raise FormatError(f"{name} is an artifact ({manifest.config.media_type}), not an image")
+        return Config(architecture="", os="", rootfs=RootFS(type="layers", diff_ids=()))
+    return image.config(manifest)
+
+
+def open_outline(
+    reference: Reference,
+    *,
+    platform: Platform | None = None,
+    plain_http: bool = False,
+    progress: Progress = SILENT,
+) -> Outline:
+    """The outline of what `reference` names; no layer is fetched."""
+    from ramekin.image import transports
+
+    with transports.read(reference, plain_http=plain_http, progress=progress) as image:
+        return outline(image, name=str(reference), platform=platform)
+
+
+def read(
+    image: Image,
+    store: Store,
+    *,
+    name: str,
+    platform: Platform | None = None,
+    jobs: int = 2,
+    progress: Progress = SILENT,
+) -> ReadImage:
+    """Every file of every layer, `jobs` layers at once; layers that the store knows are not fetched.
+
+    `DigestMismatchError` when a layer unpacks to another diff_id than the config says.
+    """
+    return read_layers(
+        outline(image, name=name, platform=platform), image, store, jobs=jobs, progress=progress
+    )
+
+
+def read_layers(
+    told: Outline, image: Image, store: Store, *, jobs: int = 2, progress: Progress = SILENT
+) -> ReadImage:
+    """The layers of an image whose outline is known."""
+    blobs = {layer.digest: layer for layer in told.layers}
+    found = {
+        digest: known for digest, blob in blobs.items() if (known := known_layer(blob, store)) is not None
+    }
+    unknown = [blob for digest, blob in blobs.items() if digest not in found]
+    with progress.task(f"reading {told.name}", total=sum(blob.size for blob in unknown)) as task:
+
+        def learn(blob: Descriptor, check: Callable[[], None]) -> None:
+            found[blob.digest] = read_layer(blob, image.blobs, store, check=check)
+            task.advance(blob.size)
+
+        # the largest first, so that none is left to read alone at the end
+        parallel.each(learn, sorted(unknown, key=lambda blob: -blob.size), jobs=jobs)
+    layers = []
+    for blob, diff_id in zip(told.layers, told.diff_ids, strict=True):
+        layer = found[blob.digest]
+        if layer.diff_id and layer.diff_id != diff_id:
+            raise DigestMismatchError(
+                f"{told.name}: layer {blob.digest} unpacks to {layer.diff_id}, not to {diff_id}",
+                hint="its config does not belong to its layers; build or push it again",
+            )
+        layers.append(layer)
+    return ReadImage(told, tuple(layers))
+
+
+def open_image(
+    reference: Reference,
+    store: Store,
+    *,
+    platform: Platform | None = None,
+    jobs: int = 2,
+    plain_http: bool = False,
+    progress: Progress = SILENT,
+) -> ReadImage:
+    """Every file of what `reference` names."""
+    from ramekin.image import transports
+
+    with transports.read(reference, plain_http=plain_http, progress=progress) as image:
+        return read(image, store, name=str(reference), platform=platform, jobs=jobs, progress=progress)
