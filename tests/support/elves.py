@@ -55,7 +55,9 @@ def elf(
             step = 0 if number == len(versions) - 1 else 16
             verneed += struct.pack(sign + "IHHII", 0, 0, 2, name(version), step)
     for place, version in enumerate(defines):
-        verdef += struct.pack(sign + "HHHHIII", 1, 0, place + 1, 1, 0, 20, 0 if place == len(defines) - 1 else 28)
+        verdef += struct.pack(
+            sign + "HHHHIII", 1, 0, place + 1, 1, 0, 20, 0 if place == len(defines) - 1 else 28
+        )
         verdef += struct.pack(sign + "II", name(version), 0)
     read_only = b"\0".join(text.encode() for text in strings) + b"\0"
     if strings:
@@ -66,7 +68,13 @@ def elf(
     segments = 2 + bool(interpreter)
     start = head + entry * segments
     loader = interpreter.encode() + b"\0" if interpreter else b""
-    parts = [("interp", loader), ("names", bytes(names)), ("need", bytes(verneed)), ("def", bytes(verdef)), ("text", read_only)]
+    parts = [
+        ("interp", loader),
+        ("names", bytes(names)),
+        ("need", bytes(verneed)),
+        ("def", bytes(verdef)),
+        ("text", read_only),
+    ]
     offsets: dict[str, int] = {}
     body = bytearray()
     for label, data in parts:
@@ -89,7 +97,9 @@ def elf(
 
     def segment(kind: int, offset: int, size: int) -> bytes:
         if wide:
-            return struct.pack(sign + "IIQQQQQQ", kind, 4, offset, _BASE + offset, _BASE + offset, size, size, 8)
+            return struct.pack(
+                sign + "IIQQQQQQ", kind, 4, offset, _BASE + offset, _BASE + offset, size, size, 8
+            )
         return struct.pack(sign + "IIIIIIII", kind, offset, _BASE + offset, _BASE + offset, size, size, 4, 8)
 
     program_headers = segment(1, 0, end) + segment(2, at, len(table))
@@ -97,6 +107,13 @@ def elf(
         program_headers += segment(3, offsets["interp"], len(loader))
     kind = 2 if program else 3
     ident = b"\x7fELF" + bytes((2 if wide else 1, 1 if little else 2, 1)) + b"\0" * 9
-    fields = (kind, machine, 1, 0, head, 0, 0, head, entry, segments, 0, 0, 0)
+    section_size = 64 if wide else 40
+    while (start + len(body)) % 8:
+        body.append(0)
+    sections = start + len(body)
+    shape = sign + ("IIQQQQIIQQ" if wide else "10I")
+    body += bytes(section_size)
+    body += struct.pack(shape, 0, 1, 2, _BASE + offsets["text"], offsets["text"], len(read_only), 0, 0, 1, 0)
+    fields = (kind, machine, 1, 0, head, sections, 0, head, entry, segments, section_size, 2, 0)
     header = ident + struct.pack(sign + ("HHIQQQIHHHHHH" if wide else "HHIIIIIHHHHHH"), *fields)
     return header + program_headers + bytes(body)

@@ -292,6 +292,8 @@ class _Follow:
             for need in self.evidence[name].needs:
                 if need.kind is not Kind.INTERPRETER or self.offers.find(need, name):
                     continue
+                if ".so" in need.target and self.offers.anywhere(need):
+                    continue
                 if self.offers.essential(need) is None or not self._may_want(name, need, None):
                     dead.update(dict.fromkeys(need.files, need.target))
         return dead
@@ -326,7 +328,7 @@ class _Follow:
             if self._may_want(name, need, number):
                 self.wanted[essential] = None
             return
-        if need.kind is not Kind.NEEDED:
+        if need.kind is not Kind.NEEDED and not (need.kind is Kind.INTERPRETER and ".so" in need.target):
             return
         undeclared = self.offers.anywhere(need)
         if undeclared:
@@ -429,7 +431,7 @@ class _Follow:
                 if need.kind is not Kind.INTERPRETER:
                     continue
                 offers = {offer.package for offer in self.offers.find(need, name)}
-                if offers & (own[name] | self.roots):
+                if offers & (own[name] | self.roots) or ".so" in need.target:
                     continue
                 for number in need.files:
                     if (name, number) not in self.reached:

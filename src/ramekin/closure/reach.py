@@ -89,6 +89,9 @@ class _Reach:
         for kept in self.followed.kept:
             self._load(kept.name)
         by_path = {path: step for path, step in self.followed.reached if step.kind is Kind.RECIPE}
+        for name in self.roots:
+            # what the user runs with modules that he asked for by name nobody has seen yet
+            languages.update(modules.language for modules in self.evidence[name].modules)
         for path, step in sorted(by_path.items()):
             owner = self.offers.owner(path)
             if owner is not None:

@@ -7,10 +7,10 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.elves import elf
 
 from ramekin.closure.evidence import elf as reader
 from ramekin.closure.evidence import strings
-from support.elves import elf
 
 SAMPLE = elf(
     needed=("libssl.so.3", "libc.so.6"),

@@ -27,7 +27,7 @@ from ramekin.closure.evidence import settings as configuration
         ("for i in sort uniq; do stat $i; done", {"stat"}),
         ("exec nginx -g 'daemon off;'", {"nginx"}),
         ("echo 'grep in quotes' \"sed in quotes\"", set()),
-        ("$PROGRAM --help; \"$OTHER\" x", set()),
+        ('$PROGRAM --help; "$OTHER" x', set()),
         ("a=1; [ $a = 1 ] && ! cmp -s a b", {"cmp"}),
         ("while read x; do basename $x; done < /etc/list", {"basename"}),
         ("ls >/dev/null 2>&1 || true", {"ls"}),
@@ -104,18 +104,30 @@ use POSIX qw(floor);
 __END__
 use Nothing::There;
 """
-    assert languages.perl(source) >= {"strict", "IO::Handle", "Exporter", "JSON::PP", "Term::ReadKey", "POSIX"}
+    assert languages.perl(source) >= {
+        "strict",
+        "IO::Handle",
+        "Exporter",
+        "JSON::PP",
+        "Term::ReadKey",
+        "POSIX",
+    }
     assert not {name for name in languages.perl(source) if name.startswith("Nothing")}
     assert languages.perl_module("usr/share/perl5/JSON/PP.pm") == "JSON::PP"
 
 
 def test_ruby_php_and_node_name_what_they_load() -> None:
-    assert languages.ruby(b"require 'net/http'\n# require 'no'\nautoload :Set, 'set'\n") == {"net/http", "set"}
+    assert languages.ruby(b"require 'net/http'\n# require 'no'\nautoload :Set, 'set'\n") == {
+        "net/http",
+        "set",
+    }
     assert languages.php(b"<?php require_once('Twig/autoload.php'); include \"a.php\";") == {
         "Twig/autoload.php",
         "a.php",
     }
-    assert languages.node(b"const a=require('semver');import b from \"@x/y\";require('./own');import 'z'") == {
+    assert languages.node(
+        b"const a=require('semver');import b from \"@x/y\";require('./own');import 'z'"
+    ) == {
         "semver",
         "@x/y",
         "z",
@@ -123,9 +135,15 @@ def test_ruby_php_and_node_name_what_they_load() -> None:
 
 
 def test_configuration_names_modules_and_programs() -> None:
-    assert configuration.modules("etc/pam.d/demo", b"auth required pam_unix.so\n# pam_no.so\n") == {"pam_unix.so"}
-    assert configuration.modules("etc/nsswitch.conf", b"hosts: files mymachines dns\n") >= {"libnss_mymachines.so.2"}
-    assert configuration.modules("etc/php/8.2/cli/conf.d/x.ini", b"extension=curl\nzend_extension=opcache.so\n") == {
+    assert configuration.modules("etc/pam.d/demo", b"auth required pam_unix.so\n# pam_no.so\n") == {
+        "pam_unix.so"
+    }
+    assert configuration.modules("etc/nsswitch.conf", b"hosts: files mymachines dns\n") >= {
+        "libnss_mymachines.so.2"
+    }
+    assert configuration.modules(
+        "etc/php/8.2/cli/conf.d/x.ini", b"extension=curl\nzend_extension=opcache.so\n"
+    ) == {
         "curl.so",
         "opcache.so",
     }

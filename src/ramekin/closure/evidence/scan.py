@@ -324,6 +324,7 @@ class _Scan:
             return
         data = settings.uncommented(data)
         file.add(Kind.SETTING, self._worth(strings.paths(data)))
+        file.add(Kind.SETTING, settings.included(file.path, data))
         file.add(Kind.MODULE, settings.modules(file.path, data))
 
     def _jar(self, file: _File, data: bytes) -> None:

@@ -8,6 +8,7 @@ _EXEC = re.compile(
     rb"^(?:Exec|TryExec|ExecStart|ExecStartPre|ExecStartPost|ExecReload)=[-@:+!]*([^\s'\"]+)", re.MULTILINE
 )
 _PAM = re.compile(rb"\b(pam_[A-Za-z0-9_]+\.so)\b")
+_INCLUDED = re.compile(rb"^[ \t]*@include[ \t]+([A-Za-z0-9_.-]+)", re.MULTILINE)
 _NSS = re.compile(rb"^[a-z]+:[ \t]*([a-z0-9_ \t\[\]!=]+)", re.MULTILINE)
 _PHP = re.compile(rb"^\s*(?:zend_)?extension\s*=\s*\"?([\w./-]+)\"?", re.MULTILINE)
 _SASL = re.compile(rb"^\s*(?:mech_list|auxprop_plugin|pwcheck_method)\s*:\s*([\w -]+)", re.MULTILINE)
@@ -38,3 +39,10 @@ def modules(path: str, data: bytes) -> set[str]:
 def uncommented(data: bytes) -> bytes:
     """`data` without lines that are comments."""
     return _COMMENT.sub(b"", data)
+
+
+def included(path: str, data: bytes) -> set[str]:
+    """Absolute paths of files that the configuration file at a tree path includes by name."""
+    if not path.startswith("etc/pam.d/"):
+        return set()
+    return {f"/etc/pam.d/{name.decode()}" for name in _INCLUDED.findall(uncommented(data))}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from support.elves import elf
+
 from ramekin.closure import follow, policy
 from ramekin.closure.evidence.model import PackageDetail, PackageEvidence, Scanned
 from ramekin.closure.evidence.scan import scan
@@ -13,7 +15,6 @@ from ramekin.image import tree
 from ramekin.image.tree import Tree
 from ramekin.sources.protocol import Package, Reason, Resolution
 from ramekin.store import digest
-from support.elves import elf
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"

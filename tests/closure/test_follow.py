@@ -1,0 +1,225 @@
+"""Which packages evidence reaches, for what reason, and what it leaves out by name."""
+
+from __future__ import annotations
+
+import pytest
+from support.elves import elf
+from support.pantry import LIBRARIES, Closure, program
+
+from ramekin.closure.evidence.model import Kind
+from ramekin.closure.follow import MissingNeedError
+from ramekin.closure.model import Alternative
+
+LIBRARY = {f"{LIBRARIES}/libdemo.so.1": elf(soname="libdemo.so.1", needed=("libc.so.6",))}
+
+
+def demo(*depends: str, **files: bytes | str) -> Closure:
+    """Package `demo` with a program; keys of `files` have `__` for a slash."""
+    closure = Closure(["demo"], {"demo": ("libc6", *depends)})
+    return closure.holds("demo", {path.replace("__", "/"): data for path, data in files.items()})
+
+
+def test_a_dependency_without_evidence_is_not_followed() -> None:
+    closure = demo("adduser", usr__bin__demo=program()).holds(
+        "adduser", {"usr/sbin/adduser": b"#!/usr/bin/perl\n"}
+    )
+    followed = closure.packages()
+    assert followed.names == {"demo", "libc6"}
+    (dropped,) = followed.dropped
+    assert (dropped.name, dropped.reason) == (
+        "adduser",
+        "demo depends on it, but no file shows a need for it",
+    )
+
+
+def test_a_library_deeper_in_the_declared_closure_is_found() -> None:
+    closure = demo("between", usr__bin__demo=program("libdemo.so.1"))
+    closure.holds("between", {"usr/share/between/x": b"x"}).holds("libdemo1", LIBRARY)
+    closure.depends["between"] = ("libdemo1",)
+    followed = closure.packages()
+    assert followed.names == {"demo", "libc6", "libdemo1"}
+    kept = next(package for package in followed.kept if package.name == "libdemo1")
+    assert kept.because is not None
+    assert (kept.because.kind, kept.because.file, kept.because.target) == (
+        Kind.NEEDED,
+        "usr/bin/demo",
+        "libdemo.so.1",
+    )
+
+
+def test_a_library_that_nobody_holds_is_an_error_with_a_way_out() -> None:
+    with pytest.raises(MissingNeedError, match=r"demo: /usr/bin/demo needs libgone\.so\.1") as caught:
+        demo(usr__bin__demo=program("libgone.so.1")).packages()
+    assert caught.value.hint
+
+
+def test_a_library_of_a_package_that_is_not_declared_is_taken_with_a_note() -> None:
+    closure = demo("other", usr__bin__demo=program("libdemo.so.1")).holds(
+        "other", {"usr/bin/other": program()}
+    )
+    closure.depends["libdemo1"] = ()
+    closure.holds("libdemo1", LIBRARY)
+    followed = closure.packages()
+    assert "libdemo1" in followed.names
+    assert "undeclared" in followed.notes[0]
+
+
+def test_a_plugin_that_cannot_load_is_left_out_by_name() -> None:
+    closure = demo(usr__bin__demo=program(), usr__lib__demo__plugins__x=elf(needed=("libgone.so.1",)))
+    (gone,) = closure.packages().files
+    assert gone.path == "usr/lib/demo/plugins/x"
+    assert "libgone.so.1" in gone.reason
+
+
+def test_a_path_in_a_program_keeps_the_package_that_owns_it() -> None:
+    closure = demo("demo-common", usr__bin__demo=program(strings=("/etc/demo/demo.conf",)))
+    closure.holds("demo-common", {"etc/demo/demo.conf": b"x"})
+    assert "demo-common" in closure.packages().names
+
+
+def test_a_folder_keeps_only_packages_that_hold_data() -> None:
+    closure = demo(
+        "data", "tools", usr__bin__demo=program(strings=("/usr/share/demo-data/%s", "/etc/demo-tools"))
+    )
+    closure.holds("data", {"usr/share/demo-data/a": b"x"})
+    closure.holds("tools", {"etc/demo-tools/x": b"x", "usr/bin/tool": program()})
+    assert closure.packages().names == {"demo", "libc6", "data"}
+
+
+def test_a_helper_script_does_not_pull_in_its_interpreter_and_is_left_out() -> None:
+    closure = demo("perl", usr__bin__demo=program(), usr__share__demo__helper=b"#!/usr/bin/perl\n")
+    closure.holds("perl", {"usr/bin/perl": program()})
+    followed = closure.packages()
+    assert "perl" not in followed.names
+    assert [(file.path, "perl" in file.reason) for file in followed.files] == [
+        ("usr/share/demo/helper", True)
+    ]
+
+
+def test_keep_brings_a_helper_script_and_its_interpreter_back() -> None:
+    closure = demo("perl", usr__bin__demo=program(), usr__share__demo__helper=b"#!/usr/bin/perl\n")
+    closure.holds("perl", {"usr/bin/perl": program()})
+    followed = closure.packages(keep=["/usr/share/demo/*"])
+    assert "perl" in followed.names
+    assert not followed.files
+    assert "perl" in closure.packages(keep=["perl"]).names
+
+
+def test_drop_leaves_a_file_out() -> None:
+    closure = demo(usr__bin__demo=program(), usr__bin__extra=program())
+    assert [file.path for file in closure.packages(drop=["/usr/bin/extra"]).files] == ["usr/bin/extra"]
+
+
+def test_a_helper_that_a_program_names_is_followed() -> None:
+    closure = demo(
+        "perl",
+        usr__bin__demo=b"#!/bin/sh\n/usr/share/demo/helper\n",
+        usr__share__demo__helper=b"#!/usr/bin/perl\n",
+    )
+    closure.holds("perl", {"usr/bin/perl": program()}).holds("dash", {"usr/bin/sh": program()})
+    assert closure.packages().names == {"demo", "libc6", "dash", "perl"}
+
+
+def test_a_script_of_a_dependency_counts_only_when_it_is_reached() -> None:
+    closure = demo("tools", "perl", usr__bin__demo=program(strings=("/usr/share/tools/data",)))
+    closure.holds("tools", {"usr/share/tools/data": b"x", "usr/bin/tool": b"#!/usr/bin/perl\n"})
+    closure.holds("perl", {"usr/bin/perl": program()})
+    closure.depends["tools"] = ("perl",)
+    followed = closure.packages()
+    assert "perl" not in followed.names
+    assert [file.path for file in followed.files] == ["usr/bin/tool"]
+
+
+def test_essential_packages_are_wanted_though_nobody_declares_them() -> None:
+    closure = demo(usr__bin__demo=b"#!/bin/sh\ngrep x /etc/hosts | sort\n")
+    assert closure.packages().wanted == ("coreutils", "dash", "grep")
+
+
+def test_system_and_popen_want_a_shell() -> None:
+    assert demo(usr__bin__demo=program(imports=("system",))).packages().wanted == ("dash",)
+    assert demo(usr__bin__demo=program()).packages().wanted == ()
+
+
+def test_an_empty_package_that_was_asked_for_stands_for_what_it_depends_on() -> None:
+    closure = Closure(["demo"], {"demo": ("demo2",), "demo2": ("libc6",)}).holds(
+        "demo2", {"usr/bin/demo": program()}
+    )
+    followed = closure.packages()
+    assert followed.names == {"demo", "demo2", "libc6"}
+
+
+def test_the_program_named_like_the_request_is_kept_wherever_it_is() -> None:
+    closure = Closure(["python3"], {"python3": ("minimal",), "minimal": ("libc6",)})
+    closure.holds("python3", {"usr/share/python3/x": b"x"}).holds("minimal", {"usr/bin/python3": program()})
+    assert "minimal" in closure.packages().names
+
+
+def test_data_of_the_same_origin_is_kept() -> None:
+    closure = Closure(
+        ["demo"], {"demo": ("demo-data", "other-data")}, demo="src", demo_data="src", other_data="other"
+    )
+    closure.holds("demo", {"usr/bin/demo": program()})
+    closure.holds("demo-data", {"usr/share/demo/x": b"x"}).holds("other-data", {"usr/share/other/x": b"x"})
+    closure.depends["demo"] = ("libc6", "demo-data", "other-data")
+    assert closure.packages().names == {"demo", "libc6", "demo-data"}
+
+
+def test_alternatives_offer_their_link() -> None:
+    closure = demo("mawk", usr__bin__demo=b"#!/usr/bin/awk -f\n")
+    closure.holds(
+        "mawk",
+        {"usr/bin/mawk": program()},
+        alternatives=[Alternative("awk", "/usr/bin/awk", "/usr/bin/mawk", 5)],
+    )
+    assert "mawk" in closure.packages().names
+
+
+def test_what_is_kept_already_is_taken_before_what_is_near() -> None:
+    closure = demo("one", "two", usr__bin__demo=program("libtwo.so.1"), usr__bin__run=b"#!/usr/bin/tool\n")
+    tool = Alternative("tool", "/usr/bin/tool", "/usr/bin/tool-1", 5)
+    closure.holds("one", {"usr/bin/tool-1": program()}, alternatives=[tool])
+    closure.holds(
+        "two",
+        {"usr/bin/tool-2": program(), f"{LIBRARIES}/libtwo.so.1": elf(soname="libtwo.so.1")},
+        alternatives=[Alternative("tool", "/usr/bin/tool", "/usr/bin/tool-2", 5)],
+    )
+    assert closure.packages().names == {"demo", "libc6", "two"}
+
+
+def test_imports_lead_to_the_package_of_the_module() -> None:
+    closure = Closure(["python3-a"], {"python3-a": ("python3-b", "python3")})
+    closure.holds("python3-a", {"usr/lib/python3/dist-packages/a.py": b"import b.deep\n"})
+    closure.holds("python3-b", {"usr/lib/python3/dist-packages/b/__init__.py": b"x = 1\n"})
+    closure.holds("python3", {"usr/bin/python3": program()})
+    closure.depends["python3"] = ("libc6",)
+    assert closure.packages().names == {"python3-a", "python3-b", "python3", "libc6"}
+
+
+def test_essentials_stand_for_their_data_alone() -> None:
+    closure = demo(usr__bin__demo=program()).holds(
+        "ca-certificates", {"usr/sbin/update": b"#!/bin/sh\n", "etc/ssl/x": b"x"}
+    )
+    followed = closure.packages(essentials=["ca-certificates"])
+    assert followed.names == {"demo", "libc6", "ca-certificates"}
+    assert [file.path for file in followed.files] == ["usr/sbin/update"]
+
+
+def test_links_in_a_loop_end() -> None:
+    closure = demo(usr__bin__demo=program(strings=("/usr/share/a/x",)), usr__share__a="b", usr__share__b="a")
+    assert "demo" in closure.packages().names
+
+
+def test_the_order_of_packages_does_not_matter() -> None:
+    closure = demo(
+        "perl", "libdemo1", usr__bin__demo=program("libdemo.so.1"), usr__share__demo__x=b"#!/usr/bin/perl\n"
+    )
+    closure.holds("libdemo1", LIBRARY).holds("perl", {"usr/bin/perl": program()})
+    first = closure.packages()
+    closure.scanned = dict(reversed(list(closure.scanned.items())))
+    assert closure.packages() == first
+
+
+def test_a_package_version_in_the_request_names_the_package() -> None:
+    closure = demo(usr__bin__demo=program())
+    closure.requested = ("demo=1.0",)
+    assert "demo" in closure.packages().names
