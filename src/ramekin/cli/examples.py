@@ -117,3 +117,14 @@ Examples:
   ramekin completion zsh > ~/.zfunc/_ramekin
   ramekin completion fish > ~/.config/fish/completions/ramekin.fish
 """
+
+SERVE = """\
+On loopback everybody may pull and push. For any other address, and
+for users, TLS and limits, write a configuration: docs/registry.md.
+
+Examples:
+
+  ramekin serve
+  ramekin serve --host 0.0.0.0 --config registry.yaml
+  ramekin serve --replica --store s3://BUCKET/PREFIX
+"""

@@ -50,6 +50,7 @@ _command("validate:validate", _IMAGES, "Check an image against the OCI specifica
 _command("packages:search", _PACKAGES, "Find packages by words.", examples.SEARCH)
 _command("packages:show", _PACKAGES, "Say what is known of a package.", examples.SHOW)
 app.command("ramekin.cli.store:app", name="store", group=_HOUSEHOLD, help="Look after the store.")
+_command("serve:serve", _HOUSEHOLD, "Serve a registry.", examples.SERVE)
 _command("completion:completion", _HOUSEHOLD, "Print a shell's completion script.", examples.COMPLETION)
 
 

@@ -212,7 +212,7 @@ class Catalog:
             self.records.write(f"registry/orphans/{secrets.token_hex(12)}", text.encode())
 
     def push(self, repository: str, document: Document, tag: str | None) -> None:
-        """Keep a manifest, and let a tag stand for it. `MissingError` when it names what the repository lacks."""
+        """Keep a manifest, and let a tag stand for it; `MissingError` when the repository lacks a part."""
         with self._alone(repository):
             self._check(repository, document)
             self._keep(repository, document, "pushed")

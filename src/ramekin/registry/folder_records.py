@@ -82,13 +82,16 @@ class FolderRecords:
                 _remove(temporary)
             failed(error, self.location, f"write {name}")
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create_secret(self, name: str, data: bytes) -> None:
+        self.create(name, data, mode=0o600)
+
+    def create(self, name: str, data: bytes, *, mode: int = 0o644) -> bool:
         if self._stat(name) is not None:
             self.settle(name)
             return False
         target, temporary = self.base + name, ""
         try:
-            temporary = self._temporary(data)
+            temporary = self._temporary(data, mode)
             self._into(os.path.dirname(name), lambda: os.link(temporary, target))
             created = True
         except FileExistsError:
@@ -235,10 +238,10 @@ class FolderRecords:
             os.makedirs(self.base + wanted, exist_ok=True)
             act()
 
-    def _temporary(self, data: bytes) -> str:
+    def _temporary(self, data: bytes, mode: int = 0o644) -> str:
         """A file of this process's own with `data`, on disk."""
         path = f"{self._folder.desk()}/record-{os.urandom(8).hex()}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             view = memoryview(data)
             while view:

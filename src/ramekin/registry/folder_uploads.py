@@ -20,7 +20,7 @@ from ramekin.registry.catalog import Catalog, link_name
 from ramekin.registry.faults import failed
 from ramekin.registry.folder_records import FolderRecords
 from ramekin.registry.hashes import Hashes
-from ramekin.registry.names import flat
+from ramekin.registry.names import flat, unflat
 from ramekin.store.digest import Digest
 from ramekin.store.store import blob_name
 
@@ -128,12 +128,16 @@ class FolderUploads:
             session, _, name = found.name.removeprefix("registry/uploads/").partition("/")
             if time.time() - found.written <= older_than:
                 continue
+            try:
+                intake = self.open(unflat(name), session)
+            except faults.BusyError:
+                continue
+            if intake is None:
+                continue
             gone.append(session)
             if not dry_run:
-                with suppress(OSError):
-                    os.unlink(f"{self._base}{session}/{name}")
-                with suppress(OSError):
-                    os.rmdir(f"{self._base}{session}")
+                self._drop(unflat(name), session)
+            intake.release()
         return gone
 
 

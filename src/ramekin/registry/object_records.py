@@ -86,6 +86,9 @@ class ObjectRecords:
             raise StoreError(f"store {self.location}: there is no such bucket") from None
         return True
 
+    def create_secret(self, name: str, data: bytes) -> None:
+        self.create(name, data)
+
     def begin(self, name: str, data: bytes) -> None:
         self.write(name, data)
 

@@ -65,6 +65,9 @@ class Records(Protocol):
     def create(self, name: str, data: bytes) -> bool:
         """Set a record unless there is one; whether this call was the one that did."""
 
+    def create_secret(self, name: str, data: bytes) -> None:
+        """Like `create`, for nobody else on the machine to read."""
+
     def begin(self, name: str, data: bytes) -> None:
         """Like `create`, but may be lost in a power failure until `settle`; for an empty record."""
 

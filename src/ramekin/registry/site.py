@@ -1,0 +1,87 @@
+"""What all parts of a running registry share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from ramekin.registry import uploads
+from ramekin.registry.catalog import Catalog
+from ramekin.registry.warm import Warm
+from ramekin.store.digest import Digest
+from ramekin.store.store import Store
+
+if TYPE_CHECKING:
+    from ramekin.registry.config import Config
+    from ramekin.registry.provider import Provider
+
+THREADS = 48
+"""Threads for what waits for a disk or an object store."""
+REACH_SECONDS = 30.0
+"""For which it is believed what manifests that were made on demand reach."""
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Site:
+    """The store, what is known of it, and the threads that work on it. `app.state.registry` is one."""
+
+    def __init__(self, config: Config, store: Store, provider: Provider | None) -> None:
+        self.config, self.store, self.provider = config, store, provider
+        self.catalog = Catalog(store)
+        self.uploads = uploads.of(self.catalog)
+        self.warm = Warm()
+        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="registry")
+        self.grain = min(600.0, config.cleaning.made_keep / 4)
+        self._reaches: dict[str, tuple[float, frozenset[Digest]]] = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    async def look(
+        self, act: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """Do what only looks: at once on a local disk, in a thread where it is a round trip."""
+        if not self.catalog.records.remote:
+            return act(*args, **kwargs)
+        return await self.write(act, *args, **kwargs)
+
+    async def write(
+        self, act: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """Do what waits for a disk, in a thread; it is done to the end even when the client goes."""
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self.pool, lambda: act(*args, **kwargs)))
+
+    def later(self, task: Coroutine[Any, Any, Any]) -> None:
+        """Have something done that nobody waits for."""
+        future = asyncio.ensure_future(task)
+        self._tasks.add(future)
+        future.add_done_callback(self._done)
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        self._tasks.discard(future)
+        if not future.cancelled():
+            # what failed here is tried again by whoever needs it next
+            future.exception()
+
+    async def holds(self, repository: str, digest: Digest) -> bool:
+        """Whether a repository may give out a blob (which may have gone from the store all the same)."""
+        if await self.look(self.catalog.linked, repository, digest):
+            return True
+        known = self._reaches.get(repository)
+        now = time.monotonic()
+        if known is not None and now - known[0] < (REACH_SECONDS if digest in known[1] else 0.5):
+            return digest in known[1]
+        reach = await self.write(self.catalog.reach, repository)
+        if len(self._reaches) > 10_000:
+            self._reaches.clear()
+        self._reaches[repository] = (now, reach)
+        return digest in reach
+
+    def changed(self, repository: str) -> None:
+        """Forget what was kept in memory of a repository that this process has just changed."""
+        self._reaches.pop(repository, None)
+        self.warm.clear(f"/v2/{repository}/manifests/")
