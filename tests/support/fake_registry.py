@@ -46,6 +46,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     """Read or send only so many bytes of the body, then drop the connection."""
+    stall: bool = False
+    """Do not drop the connection then, but leave the client waiting."""
     damage: bool = False
     """Send a body of the right size whose first byte is wrong."""
     forget: bool = False
@@ -329,6 +331,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault is not None and fault.cut_after is not None and self.command == "GET":
             self.wfile.write(body[: fault.cut_after])
+            self.wfile.flush()
+            while fault.stall and self.connection.recv(1 << 12):
+                pass
             self.close_connection = True
             return
         self.wfile.write(body)

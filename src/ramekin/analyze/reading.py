@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ramekin import workers
 from ramekin.analyze.layer import known_layer, read_layer
 from ramekin.analyze.model import Outline, ReadImage
 from ramekin.errors import DigestMismatchError, FormatError
@@ -14,7 +15,7 @@ from ramekin.image import oci
 from ramekin.image.image import Image
 from ramekin.image.oci import Config, Descriptor, Manifest, Platform, RootFS
 from ramekin.image.reference import Reference
-from ramekin.image.transports import parallel, platforms
+from ramekin.image.transports import platforms
 from ramekin.progress import SILENT, Progress
 from ramekin.store.store import Store
 
@@ -106,7 +107,7 @@ def read_layers(
             task.advance(blob.size)
 
         # the largest first, so that none is left to read alone at the end
-        parallel.each(learn, sorted(unknown, key=lambda blob: -blob.size), jobs=jobs)
+        workers.each(learn, sorted(unknown, key=lambda blob: -blob.size), jobs=jobs)
     layers = []
     for blob, diff_id in zip(told.layers, told.diff_ids, strict=True):
         layer = found[blob.digest]

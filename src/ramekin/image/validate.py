@@ -11,17 +11,17 @@ import binascii
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ramekin import workers
 from ramekin.errors import RamekinError
 from ramekin.image import compress, layer, oci, tar
 from ramekin.image.image import Image
 from ramekin.image.oci import Config, Descriptor, Index, Manifest, Platform, Runtime
-from ramekin.image.transports import parallel
 from ramekin.image.tree import Tree
 from ramekin.progress import SILENT, Progress, Task
 from ramekin.store.digest import Digest
@@ -179,11 +179,11 @@ class _Check:
             ) as task,
         ):
 
-            def one(number: int, check: Callable[[], None]) -> None:
+            def one(number: int, check: workers.Check) -> None:
                 expected = diff_ids[number] if diff_ids is not None else None
                 found[number] = self.layer(manifest.layers[number], expected, Path(spool), task, check)
 
-            parallel.each(one, range(len(manifest.layers)), jobs=self._jobs)
+            workers.each(one, range(len(manifest.layers)), jobs=self._jobs)
         for number, entry in enumerate(manifest.layers):
             for what in found[number][0]:
                 self.add(f"{where}: layers[{number}] {_short(entry)}", what)
@@ -195,7 +195,7 @@ class _Check:
                 self.add(where, f"the layers cannot be applied: {error.message}")
 
     def layer(
-        self, blob: Descriptor, diff_id: Digest | None, spool: Path, task: Task, check: Callable[[], None]
+        self, blob: Descriptor, diff_id: Digest | None, spool: Path, task: Task, check: workers.Check
     ) -> tuple[list[str], Tree | None]:
         """The problems of a layer's blob and, unless it is broken, its entries without their contents."""
         said = _LAYERS.get(blob.media_type)
@@ -340,7 +340,7 @@ class _Check:
 class _Watched:
     """A blob's stream that reports what is read and can be stopped."""
 
-    def __init__(self, source: object, task: Task, check: Callable[[], None]) -> None:
+    def __init__(self, source: object, task: Task, check: workers.Check) -> None:
         self._source, self._task, self._check = source, task, check
 
     def read(self, size: int = -1) -> bytes:

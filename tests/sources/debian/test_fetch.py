@@ -156,27 +156,6 @@ def test_after_a_failure_the_others_stop(place: Place) -> None:
     assert len(place.server.paths()) < 40
 
 
-def test_an_interruption_stops_all(place: Place) -> None:
-    begun = threading.Event()
-
-    def interrupt(path: str) -> None:
-        begun.set()
-
-    place.server.hook = interrupt
-    place.server.faults = [Fault("pool", delay=0.3)]
-
-    def work(made: Deb) -> None:
-        if made is DEBS[0]:
-            raise KeyboardInterrupt
-        place.fetch([made])
-
-    stopped = threading.Event()
-    with pytest.raises(KeyboardInterrupt):
-        fetch.each(work, DEBS, 4, stopped)
-    assert stopped.is_set()
-    assert len(place.server.paths()) < len(DEBS)
-
-
 def test_kinds_of_mirrors_that_cannot_be_read_are_named() -> None:
     with Mirrors() as mirrors:
         assert mirrors.expand(["http://a", "file:/b", "http://a"]) == ("http://a", "file:/b")
@@ -188,8 +167,3 @@ def test_kinds_of_mirrors_that_cannot_be_read_are_named() -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert fetch.shown("https://user:secret@mirror.example/debian") == "https://mirror.example/debian"
-
-
-def test_results_stand_in_the_order_of_the_work() -> None:
-    assert fetch.each(lambda number: number * 2, range(20), 4) == list(range(0, 40, 2))
-    assert fetch.each(lambda number: number, [], 4) == []

@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from ramekin import workers
 from ramekin.errors import FormatError, NotFoundError
 from ramekin.image import oci
 from ramekin.image.image import DOCUMENT_LIMIT, Image
 from ramekin.image.oci import Descriptor
 from ramekin.image.reference import Reference
-from ramekin.image.transports import parallel, target
+from ramekin.image.transports import target
 from ramekin.image.transports.contents import contents
 from ramekin.image.transports.registry import media_type_of
 from ramekin.progress import SILENT, Progress
@@ -71,7 +71,7 @@ def write(image: Image, reference: Reference, *, jobs: int = 8, progress: Progre
             (folder / _name(document.descriptor, top)).write_bytes(document.data)
         with progress.task(f"writing {reference}", total=parts.size) as task:
 
-            def place(blob: Descriptor, check: Callable[[], None]) -> None:
+            def place(blob: Descriptor, check: workers.Check) -> None:
                 with image.blobs.open(blob) as data, target.create(folder / _name(blob, top)) as stream:
                     while chunk := data.read(1 << 18):
                         check()
@@ -79,7 +79,7 @@ def write(image: Image, reference: Reference, *, jobs: int = 8, progress: Progre
                         task.advance(len(chunk))
                     target.settle(stream)
 
-            parallel.each(place, sorted(parts.blobs, key=lambda blob: -blob.size), jobs=jobs)
+            workers.each(place, sorted(parts.blobs, key=lambda blob: -blob.size), jobs=jobs)
     return image.root
 
 

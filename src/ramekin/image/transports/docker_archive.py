@@ -15,7 +15,6 @@ whose layers were compressed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +22,13 @@ from typing import BinaryIO
 
 import msgspec
 
+from ramekin import workers
 from ramekin.errors import DigestMismatchError, FormatError, NotFoundError, UsageError
 from ramekin.image import oci, tar, tree
 from ramekin.image.image import Image
 from ramekin.image.oci import Config, Descriptor, Manifest, Platform
 from ramekin.image.reference import Reference, split_name
-from ramekin.image.transports import parallel, platforms, target
+from ramekin.image.transports import platforms, target
 from ramekin.image.transports.archive import counted, member, small_file, unpacked
 from ramekin.image.tree import Content, Entry, Inline, Kind, Span, Tree
 from ramekin.progress import SILENT, Progress, Task
@@ -197,11 +197,11 @@ def _layers(
     """The layers uncompressed, as entries of the archive. A tar says sizes first, so they are spooled."""
     sizes: dict[Digest, int] = {}
 
-    def unpack(diff_id: Digest, check: Callable[[], None]) -> None:
+    def unpack(diff_id: Digest, check: workers.Check) -> None:
         sizes[diff_id] = _decompress(image, layers[diff_id], diff_id, scratch, check)
         task.advance(layers[diff_id].size)
 
-    parallel.each(unpack, sorted(layers, key=lambda diff: -layers[diff].size), jobs=jobs)
+    workers.each(unpack, sorted(layers, key=lambda diff: -layers[diff].size), jobs=jobs)
     entries: list[Entry] = []
     for diff_id in layers:
         content = Span(scratch / digests.hex_of(diff_id), 0, sizes[diff_id])
@@ -210,9 +210,7 @@ def _layers(
     return entries
 
 
-def _decompress(
-    image: Image, layer: Descriptor, diff_id: Digest, scratch: Path, check: Callable[[], None]
-) -> int:
+def _decompress(image: Image, layer: Descriptor, diff_id: Digest, scratch: Path, check: workers.Check) -> int:
     """Write a layer's tar into `scratch`; its size in bytes."""
     from ramekin.image import compress
 

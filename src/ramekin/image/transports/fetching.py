@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from ramekin import workers
 from ramekin.image.image import Blobs, Image
 from ramekin.image.oci import Descriptor
-from ramekin.image.transports import parallel, target
+from ramekin.image.transports import target
 from ramekin.progress import Progress
 from ramekin.store import digest as digests
 from ramekin.store.digest import Digest
@@ -46,7 +47,7 @@ def fetched(
     with target.scratch(folder) as scratch:
         with progress.task("fetching", total=sum(blob.size for blob in blobs)) as task:
 
-            def fetch(blob: Descriptor, check: Callable[[], None]) -> None:
+            def fetch(blob: Descriptor, check: workers.Check) -> None:
                 path = scratch / digests.hex_of(blob.digest)
                 with image.blobs.open(blob) as data, target.create(path) as out:
                     while chunk := data.read(1 << 18):
@@ -54,6 +55,6 @@ def fetched(
                         out.write(chunk)
                         task.advance(len(chunk))
 
-            parallel.each(fetch, sorted(blobs, key=lambda blob: -blob.size), jobs=jobs)
+            workers.each(fetch, sorted(blobs, key=lambda blob: -blob.size), jobs=jobs)
         here = frozenset(blob.digest for blob in blobs)
         yield replace(image, blobs=_Fetched(scratch, here, image.blobs))

@@ -13,19 +13,20 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import msgspec
 
+from ramekin import workers
 from ramekin.errors import FormatError, NotFoundError, UsageError
 from ramekin.image import oci
 from ramekin.image.image import DOCUMENT_LIMIT, Blobs, Image
 from ramekin.image.oci import Descriptor, Index, Manifest
 from ramekin.image.reference import Reference, is_repository, is_tag, split_name
-from ramekin.image.transports import parallel, target
+from ramekin.image.transports import target
 from ramekin.image.transports.contents import Contents, Document, contents
 from ramekin.progress import SILENT, Progress, Task
 from ramekin.store import digest as digests
@@ -124,7 +125,7 @@ def write(image: Image, reference: Reference, *, jobs: int = 8, progress: Progre
         raise UsageError(f"{reference}: an image is written under a tag, not a digest")
     parts = contents(image)
     root = Path(reference.location)
-    with target.explained(root), _locked(root, progress) as made, _undone(made):
+    with target.explained(root), _locked(root, progress) as made, _undone(root, made):
         _begin(root, made)
         folder = root / "blobs" / "sha256"
         with progress.task(f"writing {reference}", total=parts.size) as task:
@@ -235,11 +236,13 @@ def _same_folder(descriptor: int, root: Path) -> bool:
 
 
 @contextmanager
-def _undone(made: list[Path]) -> Iterator[None]:
+def _undone(root: Path, made: list[Path]) -> Iterator[None]:
     """Take away all that was made when the block fails."""
     try:
         yield
     except BaseException:
+        # a worker that was left behind cannot do it itself
+        _sweep(root)
         for path in reversed(made):
             with suppress(OSError):
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -269,9 +272,15 @@ def _begin(root: Path, made: list[Path]) -> None:
     else:
         _put(marker, LAYOUT_FILE, made)
     _make_folder(root / "blobs" / "sha256", made)
+    _sweep(root)
+
+
+def _sweep(root: Path) -> None:
+    """Remove unfinished files; whoever holds the layout's lock is the only one who has some."""
     for folder in (root, root / "blobs" / "sha256"):
         for left in folder.glob(f"{target.TEMPORARY}*"):
-            left.unlink(missing_ok=True)
+            with suppress(OSError):
+                left.unlink()
 
 
 def _check_version(root: Path) -> None:
@@ -328,14 +337,14 @@ def _place_all(parts: Contents, source: Blobs, folder: Path, made: list[Path], j
         else:
             streamed.append(blob)
 
-    def stream(blob: Descriptor, check: Callable[[], None]) -> None:
+    def stream(blob: Descriptor, check: workers.Check) -> None:
         with source.open(blob) as data:
             _put(folder / digests.hex_of(blob.digest), _advancing(data, task, check), made)
 
-    parallel.each(stream, sorted(streamed, key=lambda blob: -blob.size), jobs=jobs)
+    workers.each(stream, sorted(streamed, key=lambda blob: -blob.size), jobs=jobs)
 
 
-def _advancing(data: BinaryIO, task: Task, check: Callable[[], None]) -> Iterator[bytes]:
+def _advancing(data: BinaryIO, task: Task, check: workers.Check) -> Iterator[bytes]:
     while chunk := data.read(1 << 18):
         check()
         yield chunk

@@ -8,7 +8,7 @@ after what it points to, and the tag last, so that it never names something inco
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from urllib.parse import quote, urljoin
 
 import msgspec
 
+from ramekin import workers
 from ramekin.errors import (
     DigestMismatchError,
     FormatError,
@@ -29,7 +30,6 @@ from ramekin.image import oci
 from ramekin.image.image import DOCUMENT_LIMIT, Image
 from ramekin.image.oci import Descriptor, Index
 from ramekin.image.reference import Reference
-from ramekin.image.transports import parallel
 from ramekin.image.transports.authorization import Authorization, repository_scope
 from ramekin.image.transports.contents import Document, contents
 from ramekin.image.transports.upload import Upload
@@ -332,14 +332,14 @@ def write(
         beside = source is not None and source.host == repository.host and source.name != repository.name
         with progress.task(f"pushing to {reference}", total=parts.size) as task:
 
-            def send(blob: Descriptor, check: Callable[[], None]) -> None:
+            def send(blob: Descriptor, check: workers.Check) -> None:
                 candidates = repository.mountable(blob.digest)
                 if beside and source is not None:
                     candidates = tuple(dict.fromkeys((source.name, *candidates)))
                 Upload(repository, blob, image.blobs, advance=task.advance, check=check).run(candidates)
                 repository.remember(blob.digest)
 
-            parallel.each(send, sorted(parts.blobs, key=lambda blob: -blob.size), jobs=jobs)
+            workers.each(send, sorted(parts.blobs, key=lambda blob: -blob.size), jobs=jobs)
         for document in parts.documents[:-1]:
             repository.put(document, document.descriptor.digest)
         tag = reference.tag or ("" if reference.digest else "latest")

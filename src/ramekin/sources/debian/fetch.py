@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future as Promise
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
+from ramekin import workers
 from ramekin.errors import DigestMismatchError, NetworkError, NotFoundError, RamekinError, UsageError
 from ramekin.progress import Progress, Task
 from ramekin.sources.protocol import Package
@@ -24,9 +23,6 @@ from ramekin.store.store import Store
 
 if TYPE_CHECKING:
     from ramekin.http import Client
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 JOBS = 8
 """How many things are fetched at a time."""
@@ -208,31 +204,6 @@ def _too_long(what: str, limit: int) -> DigestMismatchError:
     return DigestMismatchError(f"{what} has more than the {limit} bytes that the index gives it")
 
 
-def each(
-    work: Callable[[T], R], items: Sequence[T], jobs: int = JOBS, stopped: threading.Event | None = None
-) -> list[R]:
-    """`work` of each item, at most `jobs` at a time, results in the order of `items`.
-
-    After a failure (or an interruption) no more are begun and `stopped` is set, which work that takes long
-    should look at; the first failure, in the order of `items`, is raised when those under way have ended.
-    """
-    if len(items) <= 1:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(min(jobs, len(items)), thread_name_prefix="fetch") as pool:
-        promises: list[Promise[R]] = [pool.submit(work, item) for item in items]
-        try:
-            wait(promises, return_when="FIRST_EXCEPTION")
-        finally:
-            if stopped is not None:
-                stopped.set()
-            for promise in promises:
-                promise.cancel()
-    for promise in promises:
-        if not promise.cancelled() and (error := promise.exception()) is not None:
-            raise error
-    return [promise.result() for promise in promises]
-
-
 def packages(
     wanted: Iterable[Package],
     store: Store,
@@ -253,23 +224,15 @@ def packages(
             missing[package.digest] = package
     if not missing:
         return
-    stopped = threading.Event()
     # the longest first, so that none is left over at the end
     order = sorted(missing.values(), key=lambda package: (-package.size, package.name))
     total = sum(package.size for package in order)
     with progress.task(f"fetch {len(order)} packages", total=total) as task:
 
-        def work(package: Package) -> None:
-            try:
-                _one(package, store, mirrors, mirrors.expand(places(package)), task, stopped)
-            except _StoppedError:
-                pass
+        def work(package: Package, check: workers.Check) -> None:
+            _one(package, store, mirrors, mirrors.expand(places(package)), task, check)
 
-        each(work, order, jobs, stopped)
-
-
-class _StoppedError(RamekinError):
-    """Another package failed; this one need not go on."""
+        workers.each(work, order, jobs=jobs)
 
 
 def _one(
@@ -278,7 +241,7 @@ def _one(
     mirrors: Mirrors,
     uris: Sequence[str],
     task: Task,
-    stopped: threading.Event,
+    check: workers.Check,
 ) -> None:
     failures: list[RamekinError] = []
     if ".." in package.location.split("/") or not package.location:
@@ -290,8 +253,7 @@ def _one(
 
                 def sink(chunk: bytes) -> None:
                     nonlocal done
-                    if stopped.is_set():
-                        raise _StoppedError(f"{package} was not fetched")
+                    check()
                     stage.write(chunk)
                     done += len(chunk)
                     task.advance(len(chunk))

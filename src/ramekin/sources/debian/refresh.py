@@ -26,12 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from ramekin import workers
 from ramekin.errors import DigestMismatchError, NetworkError, NotFoundError, RamekinError
 from ramekin.progress import Progress
 from ramekin.sources.debian import index, release, state, suites
 from ramekin.sources.debian.apt import Configuration
 from ramekin.sources.debian.compression import SUFFIXES, decompressed
-from ramekin.sources.debian.fetch import Mirrors, each, shown
+from ramekin.sources.debian.fetch import JOBS, Mirrors, shown
 from ramekin.sources.debian.release import Keys, ListedFile, Release
 from ramekin.sources.debian.state import HeldList, HeldSuite, State
 from ramekin.sources.debian.suites import Place
@@ -81,8 +82,10 @@ def refresh(terms: Terms, held: State | None, mirrors: Mirrors, progress: Progre
     when the mirrors cannot be asked and what is held will not do.
     """
     before = held.suites if held and len(held.suites) == len(terms.places) else (None,) * len(terms.places)
-    found = each(
-        lambda number: _suite(number, before[number], terms, mirrors, progress), range(len(terms.places))
+    found = workers.each(
+        lambda number, _: _suite(number, before[number], terms, mirrors, progress),
+        range(len(terms.places)),
+        jobs=JOBS,
     )
     wanted = [item for suite in found for item in _lists(suite, terms, progress)]
     new = {item.held.digest: item for item in wanted if not _indexed(terms, item)}
@@ -90,11 +93,11 @@ def refresh(terms: Terms, held: State | None, mirrors: Mirrors, progress: Progre
         if new:
             with progress.task("read package lists", total=len(new), unit="lists") as task:
 
-                def work(item: _Wanted) -> None:
-                    _index(item, terms, mirrors)
+                def work(item: _Wanted, check: workers.Check) -> None:
+                    _index(item, terms, mirrors, check)
                     task.advance(1)
 
-                each(work, list(new.values()), jobs=min(4, os.cpu_count() or 1))
+                workers.each(work, list(new.values()), jobs=min(4, os.cpu_count() or 1))
     except NetworkError as error:
         if held is None or not _stands(held, terms, progress):
             raise
@@ -300,7 +303,7 @@ def _lists(suite: _Verified, terms: Terms, progress: Progress, strict: bool = Tr
             )
 
 
-def _index(item: _Wanted, terms: Terms, mirrors: Mirrors) -> None:
+def _index(item: _Wanted, terms: Terms, mirrors: Mirrors, check: workers.Check) -> None:
     """Fetch a list from one of the mirrors and index it."""
     listed = item.suite.release
     assert listed is not None
@@ -313,7 +316,7 @@ def _index(item: _Wanted, terms: Terms, mirrors: Mirrors) -> None:
                 for path in _paths(item.suite, name, listed.files[name]):
                     where = f"{shown(uri)}/{path}"
                     try:
-                        _fetch(mirrors, uri, path, listed.files[name], spool, where)
+                        _fetch(mirrors, uri, path, listed.files[name], spool, where, check)
                     except (NotFoundError, NetworkError, DigestMismatchError) as error:
                         failures.append(error)
                         continue
@@ -338,7 +341,9 @@ def _paths(suite: _Verified, name: str, file: ListedFile) -> Iterator[str]:
     yield base + name
 
 
-def _fetch(mirrors: Mirrors, uri: str, path: str, file: ListedFile, spool: Path, where: str) -> None:
+def _fetch(
+    mirrors: Mirrors, uri: str, path: str, file: ListedFile, spool: Path, where: str, check: workers.Check
+) -> None:
     hashed = hashlib.sha256()
     size = 0
     try:
@@ -346,6 +351,7 @@ def _fetch(mirrors: Mirrors, uri: str, path: str, file: ListedFile, spool: Path,
 
             def sink(chunk: bytes) -> None:
                 nonlocal size
+                check()
                 hashed.update(chunk)
                 size += len(chunk)
                 out.write(chunk)
