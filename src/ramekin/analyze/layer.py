@@ -76,7 +76,7 @@ def known_layer(blob: Descriptor, store: Store) -> LayerFiles | None:
 
 
 def _key(digest: Digest) -> Key:
-    return key("analyze.layer", digest, revision())
+    return key("analyze.layer", digest, revision("examine", "layer.py", "model.py", "storing.py"))
 
 
 def _known(name: Key, store: Store) -> LayerFiles | None:

@@ -7,7 +7,7 @@ their digest, and a value is only encoded again when an image is made.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -104,7 +104,7 @@ class RootFS(msgspec.Struct, frozen=True):
     """config.md, `rootfs`: the diff_ids, lowest layer first."""
 
     type: str
-    diff_ids: tuple[Digest, ...]
+    diff_ids: tuple[Digest, ...] = ()
 
 
 class History(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -144,11 +144,25 @@ for _kind in (Manifest, Index, Config):
 
 
 def decode(data: bytes, kind: type[Document], *, where: str) -> Document:
-    """Read a document; `FormatError` naming `where` and the field at fault."""
+    """Read a document; `FormatError` naming `where` and the field at fault.
+
+    A field that is null is taken for one that is not there, as programs in Go take it, and write it.
+    """
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.ValidationError:
+            if b"null" not in data:
+                raise
+            return msgspec.convert(_without_nulls(msgspec.json.decode(data)), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{where} is not a valid {kind.__name__.lower()}: {error}") from None
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def describe(data: bytes, media_type: str, **fields: object) -> Descriptor:
