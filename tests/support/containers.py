@@ -227,6 +227,31 @@ class Running:
     def output(self) -> str:
         return _text(self.log)
 
+    def ask(self, port: int, request: bytes) -> bytes:
+        """What a server answers to `request` on the container's own loopback, once it listens."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.process.poll() is None:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            command = ["nsenter", f"--net=/proc/{children[-1] if children else 'self'}/ns/net"]
+            asked = subprocess.run(
+                [*command, sys.executable, "-c", _ASK, str(port)],
+                input=request,
+                capture_output=True,
+                timeout=30,
+            )
+            if asked.returncode == 0:
+                return asked.stdout
+            time.sleep(0.1)
+        raise AssertionError(f"no answer on port {port}:\n{self.output}")
+
+
+_ASK = """
+import socket, sys
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
+connection.sendall(sys.stdin.buffer.read())
+sys.stdout.buffer.write(connection.recv(65536))
+"""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -253,7 +278,9 @@ def unpacked(image: Layout) -> Iterator[Path]:
 def _bwrap(run: Invocation, root: Path) -> list[str]:
     who = Identity.of(root, run.whose)
     command = ["bwrap", "--die-with-parent", "--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
-    command += ["--clearenv", "--chdir", run.directory]
+    command += ["--perms", "1777", "--tmpfs", "/dev/shm"]  # as engines mount it
+    # engines give a container the names of hosts that the machine knows
+    command += ["--ro-bind", "/etc/hosts", "/etc/hosts", "--clearenv", "--chdir", run.directory]
     for name, value in {"HOME": who.home, **run.variables}.items():
         command += ["--setenv", name, value]
     if os.getuid() == 0 and who.uid == 0:
@@ -294,6 +321,12 @@ def bundle(run: Invocation, root: Path, folder: Path, *, own_network: bool = Fal
         },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
+            {
+                "destination": "/etc/hosts",
+                "type": "bind",
+                "source": "/etc/hosts",
+                "options": ["bind", "ro"],
+            },
             {
                 "destination": "/dev",
                 "type": "tmpfs",
@@ -363,7 +396,9 @@ def podman_command(run: Invocation, folder: Path, image: str) -> list[str]:
 
 
 @contextmanager
-def _start_line(run: Invocation, folder: Path, runtime: str, root: Path | None) -> Iterator[list[str]]:
+def _start_line(
+    run: Invocation, folder: Path, runtime: str, root: Path | None, own_network: bool = False
+) -> Iterator[list[str]]:
     """The command that starts the container; at the end the container and what it needed are removed."""
     need("podman" if runtime == "podman" else "setpriv", runtime)
     if runtime != "bwrap" and os.getuid() != 0:
@@ -380,7 +415,7 @@ def _start_line(run: Invocation, folder: Path, runtime: str, root: Path | None) 
         if runtime == "bwrap":
             yield _bwrap(run, root)
         else:
-            bundle(run, root, root.parent)
+            bundle(run, root, root.parent, own_network=own_network)
             name = f"{root.parent.name}-{time.monotonic_ns()}"
             runc = ["runc", "--root", str(folder / "runc")]
             try:
@@ -400,14 +435,16 @@ def container(
     entrypoint: Sequence[str] | None = None,
     env: Mapping[str, str] = {},
     user: str | None = None,
+    own_network: bool = False,
 ) -> Iterator[Running]:
     """A container of the image that is running; it is stopped at the end.
 
-    `root` are the image's files when the test has laid them out already.
+    `root` are the image's files when the test has laid them out already. With `own_network` (under runc
+    alone) it has a loopback to itself, which `Running.ask` talks through.
     """
     invocation = Invocation(image, args, entrypoint, env, user)
     log = folder / f"log-{time.monotonic_ns()}"
-    with _start_line(invocation, folder, runtime, root) as command, log.open("wb") as out:
+    with _start_line(invocation, folder, runtime, root, own_network) as command, log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
             yield Running(process, log)
