@@ -30,7 +30,7 @@ import msgspec
 from ramekin.image.oci import Descriptor
 from ramekin.registry import faults, manifests
 from ramekin.registry.manifests import Document
-from ramekin.registry.names import flat, unflat
+from ramekin.registry.names import flat, is_digest, unflat
 from ramekin.registry.records import Records, of
 from ramekin.store.action import key
 from ramekin.store.digest import Digest, hex_of
@@ -113,7 +113,7 @@ class Catalog:
 
     def tag(self, repository: str, tag: str) -> Digest | None:
         found = self.records.read(tag_name(repository, tag))
-        return Digest(found.data.decode()) if found is not None else None
+        return parse_tag(found.data) if found is not None else None
 
     def tags(self, repository: str) -> list[str]:
         """All tags in the order of their bytes."""
@@ -327,6 +327,12 @@ class Catalog:
 
         with ThreadPoolExecutor(min(16, len(items))) as pool:
             return list(pool.map(act, items))
+
+
+def parse_tag(data: bytes) -> Digest | None:
+    """The digest in a tag's record; None when it is damaged."""
+    text = data.decode("ascii", "replace")
+    return Digest(text) if is_digest(text) else None
 
 
 def parse_manifest(digest: Digest, data: bytes, written: float) -> Kept | None:

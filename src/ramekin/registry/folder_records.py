@@ -7,6 +7,7 @@ up two or three of them, and `Path` objects would cost more than the system call
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -35,10 +36,13 @@ class FolderRecords:
 
     def read(self, name: str) -> Record | None:
         try:
-            descriptor = os.open(self.base + name, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.base + name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                # no record of ours is a link
+                return None
             failed(error, self.location, f"read {name}")
         try:
             status = os.fstat(descriptor)

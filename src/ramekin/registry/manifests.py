@@ -58,6 +58,9 @@ def read(data: bytes, media_type: str) -> Document:
         raise faults.manifest_invalid(f"Content-Type is {kind!r} and mediaType is {said.media_type[:100]!r}")
     if said.schema_version != 2:
         raise faults.manifest_invalid("schemaVersion is not 2")
+    if said.manifests is not None and (said.layers is not None or kind in oci.MANIFESTS):
+        # what is read as the one by some and as the other by others is neither (image-spec, manifest.md)
+        raise faults.manifest_invalid("it has both what a manifest and what an index has")
     try:
         return _index(data, kind) if kind in oci.INDEXES else _manifest(data, kind)
     except FormatError as error:
@@ -67,7 +70,8 @@ def read(data: bytes, media_type: str) -> Document:
 class _Kind(msgspec.Struct, rename="camel"):
     schema_version: int
     media_type: str = ""
-    manifests: msgspec.Raw | None = None
+    manifests: list[msgspec.Raw] | None = None
+    layers: list[msgspec.Raw] | None = None
 
 
 def _manifest(data: bytes, kind: str) -> Document:

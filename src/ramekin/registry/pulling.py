@@ -16,6 +16,7 @@ from ramekin.registry.catalog import (
     MissingError,
     manifest_name,
     parse_manifest,
+    parse_tag,
     repository_name,
     tag_name,
 )
@@ -63,8 +64,9 @@ class Pulling:
             raise faults.manifest_unknown(repository, reference)
         name = tag_name(repository, reference)
         record = await self._site.look(self._catalog.records.read, name)
-        if record is not None:
-            kept = await self._site.look(self._catalog.manifest, repository, Digest(record.data.decode()))
+        digest = parse_tag(record.data) if record is not None else None
+        if digest is not None:
+            kept = await self._site.look(self._catalog.manifest, repository, digest)
             if kept is not None:
                 return await self._chosen(request, repository, kept, name, record)
         return await self._made(request, repository, reference)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ramekin.image import oci
 from ramekin.registry import manifests
-from ramekin.registry.catalog import Catalog, Kept, link_name, parse_manifest
+from ramekin.registry.catalog import Catalog, Kept, link_name, parse_manifest, parse_tag
 from ramekin.registry.names import unflat
 from ramekin.registry.uploads import Uploads
 from ramekin.store.digest import Digest, hex_of
@@ -147,8 +147,9 @@ def _mark(catalog: Catalog, before: _Marks) -> _Marks:
         repository, kind, rest = _parts(listed.name)
         if kind == "_tags":
             target = catalog.records.read(listed.name)
-            if target is not None:
-                marks.tagged.add((repository, Digest(target.data.decode())))
+            digest = parse_tag(target.data) if target is not None else None
+            if digest is not None:
+                marks.tagged.add((repository, digest))
         elif kind == "_manifests":
             place = (repository, Digest("sha256:" + rest))
             known = before.manifests.get(place)
