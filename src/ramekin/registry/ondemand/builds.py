@@ -34,6 +34,9 @@ ANSWERS = 4096
 """Answers that are kept at hand."""
 
 _FOREVER = 86400.0
+_PAUSE = 0.1
+"""Seconds between two signs of progress for one who watches."""
+
 _NETWORK_FAILURE = 5.0
 """Seconds for which it is remembered that a mirror could not be asked."""
 
@@ -50,58 +53,64 @@ class Held:
 Outcome = Held | Refusal
 
 
+@dataclass(slots=True)
+class Step:
+    """A step of a build, and how much of it is done, in `unit`s."""
+
+    label: str
+    total: int | None
+    unit: str
+    done: int = 0
+    ended: bool = False
+
+
 @dataclass(eq=False)
 class Build:
-    """An image that is being made. `events` are all signs of progress so far."""
+    """An image that is being made: its steps by number, and lines to read (warnings and notes)."""
 
     order: Order
-    begun: float = field(default_factory=time.monotonic)
     started: bool = False
-    events: list[Event] = field(default_factory=list)
+    steps: dict[int, Step] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
     outcome: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def say(self, event: Event) -> None:
-        """Take a sign of progress; of one step's only the last count is kept."""
-        if self.events and event.done is not None and self.events[-1].step == event.step:
-            if self.events[-1].done is not None:
-                self.events[-1] = event
-                self._wake()
-                return
-        self.events.append(event)
+        """Take a sign of progress."""
+        if event.note or event.warn:
+            self.lines.append(event.note or event.warn)
+        elif event.label:
+            self.steps[event.step] = Step(event.label, event.total, event.unit)
+        elif event.step in self.steps:
+            step = self.steps[event.step]
+            step.done = step.done if event.done is None else event.done
+            step.ended = event.ended
         self._wake()
 
-    def _wake(self) -> None:
-        woken, self.changed = self.changed, asyncio.Event()
-        woken.set()
-
     def begin(self) -> None:
+        """Its turn has come."""
         self.started = True
         self._wake()
 
     def end(self, outcome: Outcome) -> None:
+        """Answer all who wait."""
         self.outcome.set_result(outcome)
         self._wake()
 
-    async def follow(self) -> AsyncIterator[Event]:
-        """All signs of progress from the beginning, until the build ends."""
-        seen: list[Event] = []
-        place = 0
-        while True:
-            changed = self.changed
-            if place and self.events[place - 1] is not seen[-1]:
-                place -= 1
-            for event in self.events[place:]:
-                seen = [event]
-                yield event
-                place += 1
-            if self.outcome.done():
-                return
-            if place < len(self.events) or changed is not self.changed:
-                continue
+    def _wake(self) -> None:
+        woken, self._changed = self._changed, asyncio.Event()
+        woken.set()
+
+    async def changes(self) -> AsyncIterator[Build]:
+        """The build itself, now and each time that something has changed, until it ends."""
+        while not self.outcome.done():
+            changed = self._changed
+            yield self
             await changed.wait()
+            # many signs within a moment are one change
+            await asyncio.wait([self.outcome], timeout=_PAUSE)
 
 
 class Builds:
@@ -120,9 +129,6 @@ class Builds:
     def running(self) -> tuple[Build, ...]:
         """All images that are being made or wait for their turn."""
         return tuple(self._running.values())
-
-    def recent(self) -> list[tuple[Order | None, Held]]:
-        return [(None, held) for held in self._held.values()]
 
     def at_hand(self, key: bytes) -> Held | None:
         """An answer that needs no look at anything."""

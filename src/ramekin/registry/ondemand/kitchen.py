@@ -411,13 +411,13 @@ def _within(order: Order, architecture: str, pinned: LockedClosure) -> None:
     count = len(pinned.packages)
     if count > order.packages:
         raise LimitError(
-            f"{order.image} would hold {count} packages, and this registry makes images of {order.packages}",
+            f"{order.image} may hold {count} packages, and this registry makes images of {order.packages}",
             hint="`ramekin build` has no such limit",
         )
     size = sum(package.installed_size for package in pinned.packages)
     if size > order.size:
         raise LimitError(
-            f"{order.image} for {architecture} would hold {size / 1e6:.0f} MB, "
+            f"{order.image} for {architecture} may hold {size / 1e6:.0f} MB, "
             f"and this registry makes images of {order.size / 1e6:.0f} MB",
             hint="`ramekin build` has no such limit",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ramekin.errors import RamekinError, UsageError
 from ramekin.registry.ondemand import names
-from ramekin.registry.ondemand.builds import Build, Builds, Held, Outcome, refuse
+from ramekin.registry.ondemand.builds import Build, Builds, Outcome, refuse
 from ramekin.registry.ondemand.names import Locked, Moving
 from ramekin.registry.ondemand.orders import Order, Suggestion, Terms, View
 from ramekin.registry.ondemand.specs import Specs
@@ -27,7 +27,7 @@ _ORDERS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """A name that was read: the order, its key, and `aliases` of it."""
+    """A name and a tag that were read, and the key that all names of the same image have."""
 
     order: Order
     key: bytes
@@ -68,8 +68,7 @@ class OnDemandProvider:
 
     async def tags(self, repository: str, asker: Asker) -> tuple[str, ...] | None:
         """The tags of a name; None when it cannot be made."""
-        architecture, rest = names.split_architecture(repository)
-        spec = self._specs.images().get(rest)
+        spec = self._specs.images().get(names.split_architecture(repository)[1])
         if spec is not None:
             return spec.tags
         ordered = self.order(repository, "latest")
@@ -197,6 +196,3 @@ def provided(outcome: Outcome) -> Provided | Refusal:
     return Provided(
         answer.digest, answer.media_type, answer.data, fresh=min(left, _SHORT), referrers=answer.referrers
     )
-
-
-__all__ = ["Held", "OnDemandProvider", "Ordered", "provided"]
