@@ -9,14 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+import msgspec
+
 from ramekin.build.packages import Bench, Examined, Preparation, details, examine
 from ramekin.build.request import ImageRequest
 from ramekin.closure import essentials, recipes, slices
 from ramekin.closure.evidence.model import PackageDetail, PackageEvidence
-from ramekin.closure.follow import Asked, Followed
+from ramekin.closure.follow import Asked, DroppedFile, Followed, Step
 from ramekin.closure.model import PackageFacts, SliceChoice
 from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.sources.protocol import Package, Reason, Resolution, Source
+
+_ESSENTIAL = Reason("", "essentials")
 
 SHOWN = 5
 """How many failures of a proof an error names."""
@@ -30,19 +34,21 @@ class ProofError(RamekinError):
 class Closed:
     """The packages of an image with what is known of them.
 
-    `followed` is the evidence that chose them, None where every dependency was followed.
+    `followed` is the evidence that chose them, None where every dependency was followed. `gone` are their
+    files that the image does not hold.
     """
 
     packages: tuple[Package, ...]
     facts: tuple[PackageFacts, ...]
     followed: Followed | None
+    gone: tuple[DroppedFile, ...]
 
     def hidden(self) -> dict[str, dict[str, str]]:
-        """Files of these packages that evidence leaves out, in the form of `layers.Hidden`."""
-        gone: dict[str, dict[str, str]] = {}
-        for file in self.followed.files if self.followed else ():
-            gone.setdefault(file.package, {})[file.path] = ""
-        return gone
+        """Files of these packages that are left out, in the form of `layers.Hidden`."""
+        hidden: dict[str, dict[str, str]] = {}
+        for file in self.gone:
+            hidden.setdefault(file.package, {})[file.path] = ""
+        return hidden
 
 
 def resolve(
@@ -80,8 +86,10 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
     examined = examine(resolution.packages, how, bench, evidence=by_evidence)
     if not by_evidence:
         facts = tuple(examined[package.name].facts for package in resolution.packages)
-        return Closed(resolution.packages, facts, None)
+        return Closed(resolution.packages, facts, None, _unessential(resolution, examined, ()))
     followed = _follow(resolution, examined, request)
+    parted = _unessential(resolution, examined, followed.edges)
+    followed = msgspec.structs.replace(followed, files=(*followed.files, *parted))
     if request.closure == "files":
         from ramekin.closure import follow, policy
 
@@ -91,7 +99,8 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
             followed, resolution, _evidence(examined), detail, _asked(request, resolution), policy.load()
         )
     packages = tuple(package for package in resolution.packages if package.name in followed.names)
-    return Closed(packages, tuple(examined[package.name].facts for package in packages), followed)
+    facts = tuple(examined[package.name].facts for package in packages)
+    return Closed(packages, facts, followed, followed.files)
 
 
 def prove(closed: Closed, how: Preparation, bench: Bench, *, present: Sequence[str]) -> None:
@@ -129,9 +138,28 @@ def _with_essentials(resolution: Resolution, source: Source, leave_out: frozense
     return replace(
         resolution,
         packages=(*added, *resolution.packages),
-        reasons={**resolution.reasons, **{package.name: Reason("", "essentials") for package in added}},
+        reasons={**resolution.reasons, **{package.name: _ESSENTIAL for package in added}},
         edges={**resolution.edges, **{package.name: () for package in added}},
     )
+
+
+def _unessential(
+    resolution: Resolution, examined: Mapping[str, Examined], edges: Sequence[Step]
+) -> tuple[DroppedFile, ...]:
+    """Files of packages of which a part is essential, where nobody needs the rest."""
+    gone: list[DroppedFile] = []
+    for name, part in essentials.PARTS.items():
+        if resolution.reasons.get(name) != _ESSENTIAL or name not in examined:
+            continue
+        if any(step.provider == name and not part.fullmatch(step.offer) for step in edges):
+            continue
+        reason = "only a part of this package is an essential, and nothing needs the rest"
+        gone += [
+            DroppedFile(name, path, 0, reason)
+            for path, _ in examined[name].facts.claimed()
+            if not part.fullmatch(path)
+        ]
+    return tuple(gone)
 
 
 def _follow(resolution: Resolution, examined: Mapping[str, Examined], request: ImageRequest) -> Followed:

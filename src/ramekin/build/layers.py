@@ -10,7 +10,7 @@ import msgspec
 from ramekin.build.packages import Bench, Preparation
 from ramekin.image.compress import Compression
 from ramekin.image.oci import Descriptor
-from ramekin.image.tree import Entry, Tree
+from ramekin.image.tree import Entry, Inline, Tree, to_text
 from ramekin.plan.layers import Group
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
@@ -19,7 +19,7 @@ from ramekin.store.store import Store
 Hidden = Mapping[str, Mapping[str, str]]
 """For each package some of whose paths do not stand as they are: those, and where each goes ("": nowhere)."""
 
-REVISION = 1
+REVISION = 2
 """Raised when the same tree is written into other bytes than before."""
 
 
@@ -116,7 +116,17 @@ def _give_way(files: Tree, moves: Mapping[str, str]) -> Tree:
     if not moves:
         return files
     moved = [files[path].at(to) for path, to in moves.items() if to and path in files]
-    return files.without(lambda entry: entry.path in moves).plus(moved).with_parents()
+    lists = [_unlisted(entry, moves) for path, entry in files.items() if path.endswith(".md5sums")]
+    return files.without(lambda entry: entry.path in moves).plus([*moved, *lists]).with_parents()
+
+
+def _unlisted(entry: Entry, moves: Mapping[str, str]) -> Entry:
+    """A list of checksums without the files that are not there, so that it stays true."""
+    if not entry.path.startswith("var/lib/dpkg/status.d/"):
+        return entry
+    lines = entry.read().splitlines(keepends=True)
+    kept = [line for line in lines if to_text(line.rstrip(b"\n").partition(b"  ")[2]) not in moves]
+    return replace(entry, content=Inline(b"".join(kept)))
 
 
 def _union(trees: Sequence[Tree]) -> Tree:

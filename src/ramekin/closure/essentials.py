@@ -7,6 +7,7 @@
 | `nsswitch` | nsswitch.conf: files, then DNS |
 | `os-release` | what the suite says of itself |
 | `tmp` | /tmp and /var/tmp for everyone |
+| `locale` | C.UTF-8, the only one that is no choice of language: a part of Debian's package libc-bin |
 | `ca-certificates`, `tzdata` | Debian's packages of that name, without what they depend on |
 
 All of the first five depend on the suite alone, so they are one layer under everything.
@@ -15,6 +16,7 @@ All of the first five depend on the suite alone, so they are one layer under eve
 from __future__ import annotations
 
 import difflib
+import re
 
 from ramekin.closure import accounts
 from ramekin.closure.files import SKELETON
@@ -23,8 +25,14 @@ from ramekin.image import tree as trees
 from ramekin.image.tree import Entry, Tree
 from ramekin.sources.protocol import SuiteFacts
 
-NAMES = ("accounts", "ca-certificates", "nsswitch", "os-release", "skeleton", "tmp", "tzdata")
-PACKAGES = ("ca-certificates", "tzdata")
+NAMES = ("accounts", "ca-certificates", "locale", "nsswitch", "os-release", "skeleton", "tmp", "tzdata")
+PACKAGES = {"ca-certificates": "ca-certificates", "locale": "libc-bin", "tzdata": "tzdata"}
+PARTS = {
+    "libc-bin": re.compile(
+        "usr/lib/locale/.*|usr/share/doc/libc-bin/copyright|var/lib/dpkg/status.d/.*", re.DOTALL
+    )
+}
+"""Packages of which only these paths are essential; the rest stays where somebody needs any of it."""
 MTIME = 0
 
 _NSSWITCH = """\
@@ -69,7 +77,7 @@ def check(names: frozenset[str]) -> frozenset[str]:
 
 def packages(leave_out: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """Packages that stand in every image; what they depend on is not followed."""
-    return tuple(name for name in PACKAGES if name not in leave_out)
+    return tuple(package for name, package in PACKAGES.items() if name not in leave_out)
 
 
 def essentials(suite: SuiteFacts, leave_out: frozenset[str] = frozenset()) -> tuple[tuple[str, Tree], ...]:
