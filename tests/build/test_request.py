@@ -129,3 +129,14 @@ def test_texts_get_the_form_that_a_config_has() -> None:
     assert fields.compression("zstd:019", where="") == "zstd:19"
     assert fields.compression("gzip:6", where="") == "gzip"
     assert fields.tag("host.example:5000/team/redis:7.0", where="") == "host.example:5000/team/redis:7.0"
+
+
+@pytest.mark.parametrize("text", ["0", "redis", "redis:ssl-cert", "65532:4294967294"])
+def test_a_user_is_a_name_or_a_number(text: str) -> None:
+    assert fields.user(text, where="--user") == text
+
+
+@pytest.mark.parametrize("text", ["4294967295", "0:99999999999", "9" * 5000, "a b", "redis:", ""])
+def test_what_no_user_can_be_is_wrong_use(text: str) -> None:
+    with pytest.raises(UsageError, match="--user"):
+        fields.user(text, where="--user")

@@ -101,3 +101,10 @@ def test_a_spec_elsewhere_is_named_in_the_way_out(folder: Path) -> None:
     with pytest.raises(lock.LockError) as caught:
         found.locked(found.requests[0])
     assert caught.value.hint == f"run `ramekin lock {other}`"
+
+
+def test_a_lock_that_has_no_folder_to_be_in_is_wrong_use_before_anything_is_built(folder: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        select(["curl"], NOTHING, folder=folder, lock_file=str(folder / "nowhere/lock.json"))
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        select([], NOTHING, folder=folder, lock_file=str(folder / "nowhere/lock.json"))

@@ -18,6 +18,9 @@ SBOM_FORMATS = ("spdx", "cyclonedx")
 CLOSURES = ("packages", "files", "depends")
 """What of the dependencies is followed; the first is meant when none is named."""
 
+MAX_ID = (1 << 32) - 2
+"""The last number of a user or group; the one after it means nobody at all to Linux."""
+
 _NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
 _REPOSITORY = re.compile(
     r"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
@@ -127,6 +130,9 @@ def user(text: str, *, where: str) -> str:
         raise UsageError(
             f"{where}: {text!r} is not a user", hint="a user is NAME or UID, with :GROUP if wanted"
         )
+    for part in text.split(":"):
+        if part.isdecimal() and int(part.lstrip("0")[:11] or 0) > MAX_ID:
+            raise UsageError(f"{where}: {part} is no number of a user", hint=f"the last one is {MAX_ID}")
     return text
 
 

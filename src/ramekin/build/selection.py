@@ -89,7 +89,8 @@ def select(
     name = request.bare_name(packages[0])
     one = request.fold(name, (replace(choices, packages=packages),), where="build")
     path = Path(lock_file) if lock_file else None
-    return Selection(requests=(one,), lock=path, pinned=_pinned(path), writes=path is not None, notes=notes)
+    pinned = _pinned(path, needed=True)
+    return Selection(requests=(one,), lock=path, pinned=pinned, writes=path is not None, notes=notes)
 
 
 def spec(
@@ -104,7 +105,7 @@ def spec(
     elif not path.exists():
         raise UsageError(
             f"there is no {SPEC} here",
-            hint="name packages (`ramekin build redis-server`) or a spec file",
+            hint="name a spec file, or packages: `ramekin build redis-server`",
         )
     return _of_spec(path, words, choices, lock_file)
 
@@ -118,7 +119,7 @@ def _of_spec(path: Path, names: Sequence[str], choices: Choices, lock_file: str 
     return Selection(
         requests=requests,
         lock=at,
-        pinned=_pinned(at),
+        pinned=_pinned(at, needed=lock_file is not None),
         writes=lock_file is not None,
         spec=path,
         jobs=read.jobs,
@@ -127,8 +128,13 @@ def _of_spec(path: Path, names: Sequence[str], choices: Choices, lock_file: str 
     )
 
 
-def _pinned(path: Path | None) -> LockFile | None:
-    return lock.read(path) if path is not None and path.exists() else None
+def _pinned(path: Path | None, *, needed: bool) -> LockFile | None:
+    """The lock when it is there; `UsageError` when a new one is `needed` and has no folder to be in."""
+    if path is None or path.exists():
+        return lock.read(path) if path is not None else None
+    if needed and not path.parent.is_dir():
+        raise UsageError(f"{path} cannot be made: {path.parent} is not a folder", hint="create it first")
+    return None
 
 
 def _image_names(path: Path) -> frozenset[str]:
