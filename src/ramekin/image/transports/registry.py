@@ -105,10 +105,17 @@ class Repository:
         return f"{self.base}/v2/{self.name}/{path}"
 
     def pull(
-        self, method: str, url: str, *, headers: Mapping[str, str] = {}, allow: tuple[int, ...] = ()
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] = {},
+        allow: tuple[int, ...] = (),
+        scopes: tuple[str, ...] = (),
     ) -> Response:
-        """Send a request that reads."""
-        return self._call((repository_scope(self.name, "pull"),), method, url, headers=headers, allow=allow)
+        """Send a request that reads; `scopes` are what it needs if not the reading of this repository."""
+        scopes = scopes or (repository_scope(self.name, "pull"),)
+        return self._call(scopes, method, url, headers=headers, allow=allow)
 
     def push(
         self,
@@ -221,7 +228,7 @@ class Repository:
                 if response.status >= 400:
                     return self._tagged_referrers(subject)
                 data = response.read(DOCUMENT_LIMIT)
-                following = _next(response.headers.get("link", ""), url)
+                following = next_page(response.headers.get("link", ""), url)
             found += oci.decode(data, Index, where=f"{self.shown}: the referrers of {subject}").manifests
             if not following or origin(following) != origin(url):
                 break
@@ -442,7 +449,7 @@ def _explained(error: HttpError, where: str) -> HttpError:
     )
 
 
-def _next(link: str, url: str) -> str:
+def next_page(link: str, url: str) -> str:
     """The next page by a Link field (RFC 8288); empty for the last."""
     for part in link.split(","):
         address, _, parameters = part.strip().partition(">")
