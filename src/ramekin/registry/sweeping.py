@@ -97,6 +97,11 @@ class _Marks:
     tagged: set[Place] = field(default_factory=set)
 
 
+def has_registry(catalog: Catalog) -> bool:
+    """Whether a registry has ever kept anything in this store."""
+    return next(iter(catalog.records.walk("registry")), None) is not None
+
+
 def roots(catalog: Catalog) -> frozenset[str]:
     """The names of the blobs that repositories name or link, which making room for others must leave."""
     found = set[str]()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from ramekin.progress import SILENT, Progress
@@ -70,7 +70,10 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What `collect` removed, or would remove when `dry_run`, and the blobs and results that stay."""
+    """What `collect` removed, or would remove when `dry_run`, and the blobs and results that stay.
+
+    `reasons` has one for each of `removed`.
+    """
 
     location: str
     dry_run: bool
@@ -79,6 +82,7 @@ class Collection:
     debris: Count
     kept: Count
     removed: tuple[str, ...] = field(default=(), repr=False)
+    reasons: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def size(self) -> int:
@@ -141,13 +145,15 @@ def collect(
     size_limit: int | None = None,
     dry_run: bool = False,
     grace: float = GRACE,
+    roots: Container[str] = (),
 ) -> Collection:
     """Make room: remove what is broken or left behind, then what is not worth keeping.
 
     With `older_than`, all that was last used more than so many seconds ago; with `size_limit`, what was
     used longest ago, until blobs and results have at most so many bytes together. A blob stays as long as
     a result that stays names it. What was used in the last `grace` seconds stays while any other process has
-    the store open (an object store cannot tell, so always).
+    the store open (an object store cannot tell, so always). `roots` are names of blobs that are more than a
+    cache: they stay, and are not counted as part of `size_limit`.
     """
     backend = store.backend
     now = time.time()
@@ -159,6 +165,7 @@ def collect(
             if not dry_run:
                 backend.delete(found.name)
         gone: dict[str, Stored] = {}
+        why: dict[str, str] = {}
         results: list[tuple[Stored, tuple[str, ...]]] = []
         # results first: the blobs of those that are recorded meanwhile would be missed
         named = [(found, _blobs_of(store, found)) for found in backend.list("results")]
@@ -166,6 +173,7 @@ def collect(
         for found, names in named:
             if names is None or any(name not in blobs for name in names):
                 gone[found.name] = found
+                why[found.name] = "torn" if names is None else "one of its blobs is gone"
             else:
                 results.append((found, names))
 
@@ -176,10 +184,11 @@ def collect(
         # a result stands before the blobs that it names, so that it is always gone before they are
         queue = sorted(
             [(found.used, 0, found) for found, _ in results]
-            + [(used[name], 1, found) for name, found in blobs.items()],
+            + [(used[name], 1, found) for name, found in blobs.items() if name not in roots],
             key=lambda item: (item[0], item[1], item[2].name),
         )
         size = sum(found.size for _, _, found in queue)
+        rooted = [name for name in blobs if name in roots]
         oldest = now - older_than if older_than is not None else None
         for last, _, found in queue:
             stale = oldest is not None and last <= oldest
@@ -187,6 +196,9 @@ def collect(
             if last > protected or not (stale or crowded):
                 continue
             gone[found.name] = found
+            why[found.name] = f"unused for {(now - last) / 86400:.1f} days" + (
+                "" if stale else ", for its room"
+            )
             size -= found.size
         names_in_order = sorted(gone, key=lambda name: (not name.startswith("results/"), name))
         if not dry_run:
@@ -198,8 +210,12 @@ def collect(
         blobs=_count(found for name, found in gone.items() if name.startswith("blobs/")),
         results=_count(found for name, found in gone.items() if name.startswith("results/")),
         debris=debris,
-        kept=Count(len(queue) - sum(found.name in gone for _, _, found in queue), size),
+        kept=Count(
+            len(queue) - sum(found.name in gone for _, _, found in queue) + len(rooted),
+            size + sum(blobs[name].size for name in rooted),
+        ),
         removed=tuple(names_in_order),
+        reasons=tuple(why[name] for name in names_in_order),
     )
 
 
