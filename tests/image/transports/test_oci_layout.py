@@ -164,6 +164,20 @@ def test_a_blob_of_the_wrong_size_is_replaced(store: Store, tmp_path: Path) -> N
         assert blob.read()
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_damaged_blob_of_the_right_size_is_replaced(linked: bool, store: Store, tmp_path: Path) -> None:
+    root = tmp_path / "layout"
+    image = samples.image(store)
+    transports.write(image, parse(f"oci:{root}"))
+    blob = root / "blobs/sha256" / image.manifest().layers[0].digest[7:]
+    data = blob.read_bytes()
+    blob.unlink()
+    blob.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    source = image if linked else Image(image.root, Broken(store, "", ValueError()), image.name)
+    transports.write(source, parse(f"oci:{root}"))
+    assert blob.read_bytes() == data
+
+
 def test_without_a_tag_the_only_or_the_latest_image_is_meant(store: Store, tmp_path: Path) -> None:
     first, second = samples.image(store), another(store, "2")
     transports.write(first, parse(f"oci:{tmp_path}/web:1"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -332,7 +333,7 @@ def _replace_index(root: Path, index: dict[str, Any]) -> None:
 def _place_all(parts: Contents, source: Blobs, folder: Path, made: list[Path], jobs: int, task: Task) -> None:
     streamed: list[Descriptor] = []
     for blob in parts.blobs:
-        if _has(folder, blob) or _place_file(source, blob, folder, made):
+        if _has(source, blob, folder) or _place_file(source, blob, folder, made):
             task.advance(blob.size)
         else:
             streamed.append(blob)
@@ -351,11 +352,18 @@ def _advancing(data: BinaryIO, task: Task, check: workers.Check) -> Iterator[byt
         task.advance(len(chunk))
 
 
-def _has(folder: Path, blob: Descriptor) -> bool:
-    """Whether the blob is there. Its size is looked at, not its bytes: every reader verifies those."""
+def _has(source: Blobs, blob: Descriptor, folder: Path) -> bool:
+    """Whether the blob is there and whole; one that the store holds under both names is not read for that."""
+    path = folder / digests.hex_of(blob.digest)
     with suppress(FileNotFoundError):
-        info = (folder / digests.hex_of(blob.digest)).lstat()
-        return stat.S_ISREG(info.st_mode) and info.st_size == blob.size
+        info = path.lstat()
+        if not stat.S_ISREG(info.st_mode) or info.st_size != blob.size:
+            return False
+        local = source.path(blob.digest) if isinstance(source, LocalBlobs) else None
+        if local is not None and os.path.samestat(info, local.stat()):
+            return True
+        with path.open("rb") as stream:
+            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" == blob.digest
     return False
 
 
