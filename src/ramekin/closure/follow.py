@@ -256,17 +256,20 @@ class _Follow:
             number = next((n for n in need.files if n not in dead), None)
             self._follow(name, number, need, deep=asked or need.kind is not Kind.LINK)
         for other in self.resolution.edges.get(name, ()):
-            if other not in self.evidence or other == name:
-                continue
-            theirs = self.evidence[other]
-            same = self.offers.origin[other] == self.offers.origin[name] and (
-                theirs.data_only or theirs.modules
-            )
-            if same and self.offers.substantial(other):
+            if other in self.evidence and other != name and self._together(name, other):
                 self._link(Step(name, "", Kind.DATA, other, other, ""))
         for other in correction.needs if correction else ():
             if other in self.evidence:
                 self._link(Step(name, "", Kind.CORRECTION, other, other, ""))
+
+    def _together(self, name: str, other: str) -> bool:
+        """Whether a declared package goes with this one although no file says so."""
+        ours, theirs = self.evidence[name], self.evidence[other]
+        if ours.development and theirs.development:
+            return True
+        if self.offers.origin[other] != self.offers.origin[name] or not self.offers.substantial(other):
+            return False
+        return theirs.data_only or bool(theirs.modules) or self.offers.share_private_folder(name, other)
 
     def _file(self, name: str, number: int) -> None:
         if name in self.shallow and self.reached[name, number] is None:

@@ -104,6 +104,17 @@ class Offers:
         """The tree path of a package's file."""
         return self._paths[name][number]
 
+    def share_private_folder(self, name: str, other: str) -> bool:
+        """Whether two packages have files in one folder that is theirs alone, so that they are parts of one program."""
+        both = self._folders_of(name) & self._folders_of(other)
+        return any(
+            folder.startswith(("usr/lib/", "usr/libexec/"))
+            and not self.policy.ignored_paths.match("/" + folder)
+            and not self.policy.module_folders.match("/" + folder)
+            and (folder.count("/") > 2 or "-linux-" not in folder)
+            for folder in both
+        )
+
     def number(self, name: str, path: str) -> int | None:
         """The number of the file at a tree path if package `name` owns it."""
         owner = self._owner.get(path)

@@ -68,6 +68,7 @@ class _Reach:
         self.needs: dict[str, dict[int, list[tuple[Kind, str]]]] = {}
         self.elves: dict[str, dict[int, Elf]] = {}
         self.links: dict[str, dict[int, str]] = {}
+        self.words: dict[str, dict[int, str]] = {}
         self.hard: dict[str, dict[int, int]] = {}
         self.beside: dict[str, list[tuple[int, str]]] = {}
         self.together: dict[str, list[Step]] = {}
@@ -100,7 +101,9 @@ class _Reach:
                 languages.add(language_of(path))
         for kept in self.followed.kept:
             name = kept.name
-            if name in self.asked.essentials or kept.reason == "kept by name":
+            if name in self.asked.essentials:
+                self._begin(name, None)
+            elif kept.reason == "kept by name":
                 self._all(name)
             elif name in self.roots and (kept.reason == "asked for" or kept.because is not None):
                 if name not in started:
@@ -136,6 +139,7 @@ class _Reach:
         self.needs[name] = needs
         self.elves[name] = {elf.file: elf for elf in detail.elves}
         self.hard[name] = dict(detail.hard)
+        self.words[name] = dict(detail.words)
         self.links[name] = {}
         for number, path, target in self.offers.links(name):
             self.links[name][number] = target
@@ -183,6 +187,8 @@ class _Reach:
         if (elf := self.elves[name].get(number)) is not None:
             for soname, _ in elf.needed:
                 self._meet(file, path, Kind.NEEDED, soname, elf)
+        for word in self.words[name].get(number, "").split():
+            self._named(file, path, word)
         place = place_of(path)
         correction = self.policy.correction(name)
         for kind, target in self.needs[name].get(number, ()):
@@ -222,6 +228,17 @@ class _Reach:
                 self._seek((offer.package, offer.file), step)
                 if kind is Kind.PYTHON:
                     self._unit(offer.package, offered, step)
+
+    def _named(self, file: File, path: str, word: str) -> None:
+        """A program that starts others holds the name of a command: that of another package stays.
+
+        Names of its own package's commands are too often names that it goes by itself.
+        """
+        for offer in self.offers.find(Need(Kind.COMMAND, word, "", ()), file[0])[:1]:
+            if offer.package != file[0] and offer.file is not None and not self._hidden(offer):
+                offered = self.offers.path(offer.package, offer.file)
+                step = Step(file[0], path, Kind.COMMAND, word, offer.package, offered)
+                self._seek((offer.package, offer.file), step)
 
     def _unit(self, name: str, path: str, step: Step) -> None:
         """A Python distribution of which a module is imported stays whole; elsewhere its parents are imported too."""

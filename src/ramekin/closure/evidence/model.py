@@ -55,7 +55,8 @@ class Kind(StrEnum):
     RECIPE = "recipe"
     """What the package's recipe starts or links (an absolute path or a command)."""
     DATA = "data"
-    """A declared package of the same origin that holds data or modules (its name); found by `follow`."""
+    """A declared package that goes with this one without any file that says so: one of the same origin that holds
+    data, modules or parts of the same private folder, or headers for headers (its name); found by `follow`."""
     META = "meta"
     """What an empty package that was asked for depends on (its name); found by `follow`."""
     CORRECTION = "correction"
@@ -114,6 +115,7 @@ class PackageEvidence(msgspec.Struct, frozen=True, array_like=True):
     sizes: str
     size: int
     data_only: bool
+    development: bool = False
     shared: tuple[SharedObject, ...] = ()
     modules: tuple[Modules, ...] = ()
     needs: tuple[Need, ...] = ()
@@ -157,13 +159,15 @@ class FileNeed(msgspec.Struct, frozen=True, array_like=True):
 class PackageDetail(msgspec.Struct, frozen=True, array_like=True):
     """What the level `files` and the proof must know of a prepared package.
 
-    `hard` are hard links by file and the place of the file.
+    `hard` are hard links by file and the place of the file. `words` are, for programs that start others, strings
+    that may be names of commands, parted by spaces.
     """
 
     name: str
     elves: tuple[Elf, ...] = ()
     needs: tuple[FileNeed, ...] = ()
     hard: tuple[tuple[int, int], ...] = ()
+    words: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,9 @@ _STARTS = tuple(
         b"system",
     )
 )
-_MOST_STRINGS = 8 << 20
+_MOST_STRINGS = 4 << 20
 """Bytes of strings that are searched for command lines."""
+_DEVELOPMENT = re.compile(r"usr/include/.|usr/lib/(?:.*/)?[^/]+\.[ao]\Z")
 _QUIET = frozenset(("documentation", "hook", "build"))
 
 
@@ -93,7 +94,6 @@ class _File:
     path: str
     place: str
     found: dict[tuple[Kind, str], bool] = field(default_factory=dict)
-    asked: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: Kind, targets: Iterable[str], *, optional: bool = False) -> None:
         for target in targets:
@@ -130,6 +130,7 @@ class _Scan:
         self.modules: dict[str, list[str]] = {}
         self.python: list[_Python] = []
         self.declared = _declared(prepared)
+        self.words: dict[int, set[str]] = {}
 
     def run(self) -> Scanned:
         entries = list(self._listed())
@@ -270,7 +271,10 @@ class _Scan:
 
     def _started(self, file: _File, data: bytes, start: int, end: int) -> None:
         """Commands that a program starts by name, where the name is that of a declared package or leads a line."""
-        lines = strings.command_lines(data, start, end) if end - start < _MOST_STRINGS else set()
+        few = end - start < _MOST_STRINGS
+        lines = strings.command_lines(data, start, end) if few else set()
+        if few:
+            self.words.setdefault(file.number, set()).update(strings.words(data, start, end))
         named = {name for name in self.declared if data.find(b"\0" + name.encode() + b"\0", start, end) >= 0}
         called = sorted(lines - policy.load().ignored_commands)[:_MOST_COMMANDS]
         file.add(Kind.COMMAND, {*called, *(named - policy.load().ignored_commands)})
@@ -423,6 +427,7 @@ class _Scan:
             sizes=" ".join(self.sizes),
             size=self.total,
             data_only=not (self.elves or self.modules or any(map(policy.is_command, self.paths))),
+            development=any(map(_DEVELOPMENT.match, self.paths)),
             shared=tuple(self.shared),
             modules=tuple(
                 Modules(language, "\n".join(names)) for language, names in sorted(self.modules.items())
@@ -448,6 +453,9 @@ class _Scan:
                 for (kind, target, optional), numbers in sorted(grouped.items())
             ),
             hard=tuple(self.hard),
+            words=tuple(
+                (number, " ".join(sorted(words))) for number, words in sorted(self.words.items()) if words
+            ),
         )
 
 

@@ -43,6 +43,14 @@ def objects(data: bytes, start: int = 0, end: int | None = None) -> set[str]:
     return {name.decode("ascii") for name in found}
 
 
+_WORD = re.compile(rb"\0([a-z][a-z0-9+._-]{1,30})(?=\0)")
+
+
+def words(data: bytes, start: int, end: int) -> set[str]:
+    """Whole strings in `data` that may be names of commands."""
+    return {word.decode("ascii") for word in _WORD.findall(data, start, end)}
+
+
 _LINE = re.compile(rb" (?:-[a-zA-Z-]|%s|'%s|\"%s|\\\\\"%s)")
 _COMMAND = re.compile(rb"(?:.*[;|&(] *)?(?:exec +)?([a-z][a-z0-9+._-]+)\Z", re.DOTALL)
 
