@@ -351,7 +351,7 @@ preg_match('/^gr(a)tin$/u', 'gratin', $found) === 1 or exit(3);
 (new DateTime('2024-07-01', new DateTimeZone('Europe/Berlin')))->getOffset() === 7200 or exit(4);
 foreach (['ctype', 'fileinfo', 'iconv', 'openssl', 'pdo', 'phar', 'posix', 'sockets', 'tokenizer'] as $name)
     extension_loaded($name) or exit("$name is not loaded\\n");
-ini_get('opcache.enable') !== false or exit(6);
+extension_loaded('Zend OPcache') or exit("opcache is not loaded\\n");
 echo PHP_MAJOR_VERSION, ' gratin', PHP_EOL;
 """
 

@@ -219,6 +219,8 @@ class Running:
 
     process: subprocess.Popen[bytes]
     log: Path
+    pid_file: Path
+    """Where runc writes the pid of the container's first process."""
 
     def wait_for_port(self, port: int, patience: float = PATIENCE) -> None:
         wait_for_port(port, self.process, self.log, patience)
@@ -280,6 +282,7 @@ def _bwrap(run: Invocation, root: Path) -> list[str]:
     command = ["bwrap", "--die-with-parent", "--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
     command += ["--perms", "1777", "--tmpfs", "/dev/shm"]  # as engines mount it
     # engines give a container the names of hosts that the machine knows
+    (root / "etc/hosts").touch()
     command += ["--ro-bind", "/etc/hosts", "/etc/hosts", "--clearenv", "--chdir", run.directory]
     for name, value in {"HOME": who.home, **run.variables}.items():
         command += ["--setenv", name, value]
@@ -419,7 +422,7 @@ def _start_line(
             name = f"{root.parent.name}-{time.monotonic_ns()}"
             runc = ["runc", "--root", str(folder / "runc")]
             try:
-                yield [*runc, "run", "--bundle", str(root.parent), name]
+                yield [*runc, "run", "--pid-file", str(folder / "pid"), "--bundle", str(root.parent), name]
             finally:
                 subprocess.run([*runc, "delete", "--force", name], capture_output=True, timeout=60)
 
@@ -447,7 +450,7 @@ def container(
     with _start_line(invocation, folder, runtime, root, own_network) as command, log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
-            yield Running(process, log)
+            yield Running(process, log, folder / "pid")
         except AssertionError as error:
             error.add_note(f"the container said:\n{_text(log)}")
             raise
