@@ -72,7 +72,7 @@ def serve(kitchen: Kitchen, tmp_path: Path) -> Serve:
     @contextlib.asynccontextmanager
     async def serve(**settings: Any) -> AsyncIterator[OnDemandProvider]:
         config = OnDemand(**{"source": f"debian:{SUITE}", "shell": ("bash",), **settings})
-        provider = OnDemandProvider(config, Store.at(tmp_path / "store"))
+        provider = OnDemandProvider(config, Store.at(tmp_path / "store"), ahead=False)
         await provider.start()
         try:
             yield provider
@@ -410,7 +410,7 @@ def test_a_client_that_goes_does_not_end_the_build(serve: Serve) -> None:
 def test_a_store_in_memory_is_worked_on_in_threads(kitchen: Kitchen) -> None:
     async def work() -> None:
         config = OnDemand(source=f"debian:{SUITE}", shell=("bash",))
-        provider = OnDemandProvider(config, Store.at("memory://ondemand"))
+        provider = OnDemandProvider(config, Store.at("memory://ondemand"), ahead=False)
         await provider.start()
         await given(provider, "gratin")
         await provider.stop()

@@ -130,6 +130,10 @@ class Builds:
         """All images that are being made or wait for their turn."""
         return tuple(self._running.values())
 
+    def under_way(self, key: bytes) -> Build | None:
+        """The build of an image, when there is one now."""
+        return self._running.get(key)
+
     def at_hand(self, key: bytes) -> Held | None:
         """An answer that needs no look at anything."""
         held = self._held.get(key)
@@ -137,6 +141,14 @@ class Builds:
             return None
         self._held.move_to_end(key)
         return held
+
+    def known(self, key: bytes) -> Outcome | None:
+        """The last outcome, as long as it is remembered."""
+        return self._held.get(key) or self._refusal(key)
+
+    def _refusal(self, key: bytes) -> Refusal | None:
+        found = self._refused.get(key)
+        return found[0] if found is not None and time.monotonic() < found[1] else None
 
     def drop(self, key: bytes) -> None:
         """Forget an answer: something of it has gone."""
@@ -148,8 +160,8 @@ class Builds:
         if (held := self.at_hand(key)) is not None:
             self.counts["given"] += 1
             return held
-        if (refused := self._refused.get(key)) is not None and now < refused[1]:
-            return refused[0]
+        if (refused := self._refusal(key)) is not None:
+            return refused
         old = self._held.get(key)
         if old is not None and now < old.stale:
             self.begin(order, key)

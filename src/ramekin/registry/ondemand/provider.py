@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,20 +37,33 @@ class Ordered:
 class OnDemandProvider:
     """Carries out `provider.Provider`; the page asks it for more."""
 
-    def __init__(self, config: OnDemand, store: Store) -> None:
+    def __init__(self, config: OnDemand, store: Store, *, ahead: bool = True) -> None:
+        """With `ahead`, indexes are fetched and read before anybody asks."""
+        self._ahead = ahead
+        self._reading: asyncio.Task[None] | None = None
         self._config, self._store = config, store
         self._terms = Terms(source=config.source or "debian", config=config, jobs=config.jobs or processors())
         self._specs = Specs([Path(path) for path in config.specs])
         self._workers = Workers(store, builds=config.builds, queue=config.queue, seconds=config.time)
         self.builds = Builds(self._workers, config)
         self._orders: dict[tuple[str, str], Ordered] = {}
+        self._anything = self._terms.named(names.Named("amd64", True, ()), "latest", Moving())
 
     async def start(self) -> None:
         """Read the specs; `UsageError` for a broken one."""
         await asyncio.to_thread(self._specs.load)
+        if self._ahead and self._config.enabled:
+            self._reading = asyncio.create_task(self._read_ahead())
+
+    async def _read_ahead(self) -> None:
+        # who asks meets the same failure, and is told
+        with suppress(FailedError, TimeoutError):
+            await self._workers.ask(self._anything, "search", 600.0, words=("ramekin",))
 
     async def stop(self) -> None:
         """End what is being made."""
+        if self._reading is not None:
+            self._reading.cancel()
         await self.builds.end()
 
     # --- the registry's questions ------------------------------------------------------------------------
@@ -149,11 +163,17 @@ class OnDemandProvider:
             return ordered
         return self.builds.at_hand(ordered.key) or self.builds.start(ordered.order, ordered.key, asker)
 
+    def following(self, repository: str, reference: str) -> Build | Outcome | None:
+        """The build of an image that is under way, or what is at hand or was refused just now."""
+        ordered = self.order(repository, reference)
+        if not isinstance(ordered, Ordered):
+            return ordered
+        return self.builds.under_way(ordered.key) or self.builds.known(ordered.key)
+
     async def search(self, words: tuple[str, ...], limit: int) -> tuple[Suggestion, ...] | Refusal:
         """Packages whose name or description hold all words."""
-        order = self._terms.named(names.Named("amd64", True, ()), "latest", Moving())
         try:
-            reply = await self._workers.ask(order, "search", words=words, limit=limit)
+            reply = await self._workers.ask(self._anything, "search", words=words, limit=limit)
         except FailedError as error:
             return refuse(error.message, error.hint, kind=error.kind)
         except TimeoutError:

@@ -208,7 +208,7 @@ class Workers:
         finally:
             self._turns.release()
 
-    async def ask(self, order: Order, work: str, seconds: float = 30.0, **more: object) -> Reply:
+    async def ask(self, order: Order, work: str, seconds: float = 60.0, **more: object) -> Reply:
         """A question that nothing is made for."""
         return await asyncio.wait_for(self._asked.ask(order, work, **more), seconds)  # type: ignore[arg-type]
 
