@@ -159,6 +159,10 @@ class Catalog:
                 found.update(blob.digest for blob in manifests.read(kept.data, kept.media_type).blobs)
         return frozenset(found)
 
+    def reach_version(self, repository: str) -> object:
+        """Changes whenever `reach` may give something else."""
+        return self.records.listing(f"registry/repositories/{repository}/_manifests")
+
     def holders(self, digest: Digest) -> list[str]:
         """The repositories that a blob is linked from."""
         return [unflat(name) for name in self.records.names(links_name(digest))]

@@ -58,7 +58,7 @@ def _list(value: object) -> object:
 
 Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, lt=1e10)]
-Forever = Annotated[float | None, BeforeValidator(seconds), Field(ge=0)]
+Forever = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(seconds)]
 Rights = Annotated[tuple[Right, ...], BeforeValidator(_list)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 
@@ -132,7 +132,7 @@ class Cleaning(_Section):
         default=7 * 86400.0,
         description="For which a manifest that was made on demand stays, since it was last served.",
     )
-    made_size: Annotated[int | None, BeforeValidator(size), Field(ge=0)] = Field(
+    made_size: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(size)] = Field(
         default=None,
         description="Bytes of images made on demand; those unused longest go, after `made-keep`.",
     )

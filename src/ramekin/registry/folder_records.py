@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,6 +19,8 @@ from ramekin.registry.records import ROOT, Listed, Record, Version
 from ramekin.store.folder import Folder
 from ramekin.store.store import Store
 
+CLOCK = 0.05
+"""Seconds within which a file system may give two changes the same time."""
 KNOWN_LIMIT = 100_000
 """Folders that are remembered as being on disk for good."""
 
@@ -166,6 +169,15 @@ class FolderRecords:
             return []
         except OSError as error:
             failed(error, self.location, f"list {folder}")
+
+    def listing(self, folder: str) -> object:
+        status = self._stat(folder)
+        if status is None:
+            return None
+        if time.time() - status.st_mtime < CLOCK:
+            # another change may still get the same time
+            return object()
+        return (status.st_ino, status.st_mtime_ns)
 
     def walk(self, folder: str) -> Iterator[Listed]:
         for found in self._folder.list(folder):

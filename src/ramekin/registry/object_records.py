@@ -120,6 +120,9 @@ class ObjectRecords:
             found = obstore.list_with_delimiter(self.bucket, folder)
             return sorted(meta["path"].rpartition("/")[2] for meta in found["objects"])
 
+    def listing(self, folder: str) -> object:
+        return tuple(self.names(folder))
+
     def walk(self, folder: str) -> Iterator[Listed]:
         for found in self.objects.list(folder):
             yield Listed(found.name, found.size, found.used)

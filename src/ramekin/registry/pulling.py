@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 ANYTHING = ("*/*", "application/*")
 PLATFORM = ("linux", "amd64")
 """What a client gets that asks for a tag and understands no index."""
+REFRESH = 600.0
+"""Seconds after which the link of a blob that somebody asks for counts as made anew."""
 SIGNED = timedelta(minutes=20)
 
 
@@ -200,8 +202,8 @@ class Pulling:
         digest = names.digest(reference)
         catalog, site = self._catalog, self._site
         if request.method == "HEAD":
-            grace = site.config.cleaning.grace
-            there = await site.look(catalog.refresh, repository, digest, grace / 2, time.time())
+            age = min(site.config.cleaning.grace / 2, REFRESH)
+            there = await site.look(catalog.refresh, repository, digest, age, time.time())
             there = there or await site.holds(repository, digest)
         else:
             there = await site.holds(repository, digest)

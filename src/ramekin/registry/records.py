@@ -82,6 +82,9 @@ class Records(Protocol):
     def names(self, folder: str) -> list[str]:
         """The last parts of the names of the records right below `folder`, sorted."""
 
+    def listing(self, folder: str) -> object:
+        """What changes whenever a record right below `folder` is made, replaced or removed."""
+
     def walk(self, folder: str) -> Iterator[Listed]:
         """All records below `folder`, in no order."""
 

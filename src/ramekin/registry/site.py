@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ramekin.registry import uploads
@@ -21,10 +22,19 @@ if TYPE_CHECKING:
 THREADS = 48
 """Threads for what waits for a disk or an object store."""
 REACH_SECONDS = 30.0
-"""For which it is believed what manifests that were made on demand reach."""
+"""For which it is believed what manifests on demand reach, where asking is a round trip."""
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """The blobs that manifests on demand of a repository name, of which version, and read when."""
+
+    version: object
+    at: float
+    blobs: frozenset[Digest]
 
 
 class Site:
@@ -37,7 +47,7 @@ class Site:
         self.warm = Warm()
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="registry")
         self.grain = min(600.0, config.cleaning.made_keep / 4)
-        self._reaches: dict[str, tuple[float, frozenset[Digest]]] = {}
+        self._reaches: dict[str, _Reach] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
 
     async def look(
@@ -73,12 +83,16 @@ class Site:
             return True
         known = self._reaches.get(repository)
         now = time.monotonic()
-        if known is not None and now - known[0] < (REACH_SECONDS if digest in known[1] else 0.5):
-            return digest in known[1]
+        remote = self.catalog.records.remote
+        if remote and known is not None and digest in known.blobs and now - known.at < REACH_SECONDS:
+            return True
+        version = await self.look(self.catalog.reach_version, repository)
+        if known is not None and known.version == version:
+            return digest in known.blobs
         reach = await self.write(self.catalog.reach, repository)
         if len(self._reaches) > 10_000:
             self._reaches.clear()
-        self._reaches[repository] = (now, reach)
+        self._reaches[repository] = _Reach(version, now, reach)
         return digest in reach
 
     def changed(self, repository: str) -> None:

@@ -219,6 +219,11 @@ class _Sweep:
                     parents.setdefault(child, set()).add(digest)
                 if one.subject is not None and one.subject in known:
                     parents.setdefault(digest, set()).add(one.subject)
+            loose = {
+                digest
+                for digest, one in known.items()
+                if one.origin == origin and (repository, digest) not in self._marks.tagged
+            }
             hanging: dict[Digest, list[Digest]] = {}
             for digest, above in parents.items():
                 for one_above in above:
@@ -226,9 +231,8 @@ class _Sweep:
             for digest in known:
                 if parents.get(digest):
                     continue
-                family = _below(digest, parents, hanging, known)
-                tagged = any((repository, member) in self._marks.tagged for member in family)
-                if not tagged and all(known[member].origin == origin for member in family):
+                family = _below(digest, parents, hanging, loose)
+                if family:
                     families.append((max(known[member].used for member in family), repository, family))
         return sorted(families, key=lambda one: (one[0], one[1]))
 
@@ -339,13 +343,15 @@ def _below(
     digest: Digest,
     parents: dict[Digest, set[Digest]],
     hanging: dict[Digest, list[Digest]],
-    known: dict[Digest, _Manifest],
+    loose: set[Digest],
 ) -> set[Digest]:
-    """A manifest and all that hang on it alone."""
+    """A manifest and all that hang on it alone, of those that may go; nothing when it has to stay itself."""
+    if digest not in loose:
+        return set()
     family, pending = {digest}, [digest]
     while pending:
         for other in hanging.get(pending.pop(), ()):
-            if other in known and other not in family and parents[other] <= family:
+            if other in loose and other not in family and parents[other] <= family:
                 family.add(other)
                 pending.append(other)
     return family
