@@ -45,6 +45,8 @@ from ramekin.store.verify import verified
 
 __all__ = ["Stage", "Store", "StoreError", "blob_name", "default_location", "result_name"]
 
+_DAMAGED = "`ramekin store verify` takes what is damaged out of use; it is then made or fetched again"
+
 _SCHEMES = ("s3", "gs", "az", "memory")
 
 
@@ -178,9 +180,9 @@ class Store:
             stream.close()
             raise DigestMismatchError(
                 f"{digest} in the store {self.location} has {size} bytes where {blob.size} were expected",
-                hint="`ramekin store verify` checks the store",
+                hint=_DAMAGED,
             )
-        return verified(stream, digest, size, where=f"the store {self.location}")
+        return verified(stream, digest, size, where=f"the store {self.location}", hint=_DAMAGED)
 
     def path(self, digest: Digest) -> Path | None:
         """The local file of a whole blob, for hard links and mmap; None when there is none.

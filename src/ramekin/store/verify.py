@@ -11,11 +11,12 @@ from ramekin.store.digest import Digest
 
 
 class _Verified(io.RawIOBase):
-    def __init__(self, source: BinaryIO, digest: Digest, size: int | None, where: str) -> None:
+    def __init__(self, source: BinaryIO, digest: Digest, size: int | None, where: str, hint: str) -> None:
         self._source = source
         self._digest = digest
         self._size = size
         self._where = where
+        self._hint = hint
         self._state = hashlib.sha256()
         self._done = 0
         self._over = False
@@ -49,9 +50,7 @@ class _Verified(io.RawIOBase):
 
     def _refuse(self, what: str) -> None:
         place = f" from {self._where}" if self._where else ""
-        raise DigestMismatchError(
-            f"blob {self._digest}{place} {what}", hint="it was damaged on the way or where it is kept"
-        )
+        raise DigestMismatchError(f"blob {self._digest}{place} {what}", hint=self._hint)
 
     def close(self) -> None:
         if not self.closed:
@@ -59,10 +58,18 @@ class _Verified(io.RawIOBase):
         super().close()
 
 
-def verified(source: BinaryIO, digest: Digest, size: int | None = None, *, where: str = "") -> BinaryIO:
+def verified(
+    source: BinaryIO,
+    digest: Digest,
+    size: int | None = None,
+    *,
+    where: str = "",
+    hint: str = "it was damaged on the way or where it is kept",
+) -> BinaryIO:
     """`source` as a stream that raises `DigestMismatchError` before its end unless digest and size agree.
 
     `size` is in bytes, None when it is not known. The stream that is returned closes `source`; `where` says
-    in errors where the blob came from. Closing early is not an error: nothing was believed then.
+    in errors where the blob came from, `hint` what to do. Closing early is not an error: nothing was
+    believed then.
     """
-    return io.BufferedReader(_Verified(source, digest, size, where), 1 << 18)
+    return io.BufferedReader(_Verified(source, digest, size, where, hint), 1 << 18)

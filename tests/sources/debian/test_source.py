@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -373,6 +374,27 @@ def test_a_lost_or_damaged_index_is_made_again(place: Place) -> None:
     for path in (indexes / "releases").iterdir():
         path.write_text("damaged")
     assert place.source().refresh(["amd64"], SILENT, force=True) == state
+
+
+def test_damage_that_shows_only_when_a_package_is_looked_up_is_repaired(place: Place) -> None:
+    place.source().refresh(["amd64"], SILENT)
+    for path in (place.folder / "store/indexes/lists").iterdir():
+        with closing(sqlite3.connect(path)) as base:
+            # what is left opens, and answers the question that opening asks
+            base.execute("DROP TABLE provide")
+            base.execute("ALTER TABLE package DROP COLUMN replaces")
+            base.commit()
+    source = place.source()
+    assert source.resolve(["redis"], "amd64").packages
+    assert versions(place.source(), "redis")
+
+
+def test_a_file_where_indexes_belong_is_named(place: Place) -> None:
+    indexes = place.folder / "store/indexes"
+    indexes.parent.mkdir(parents=True)
+    indexes.write_text("")
+    with pytest.raises(RamekinError, match=r"indexes.* cannot be written"):
+        place.source().refresh(["amd64"], SILENT)
 
 
 def test_lists_that_nothing_refers_to_go_after_a_week(place: Place) -> None:

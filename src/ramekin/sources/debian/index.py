@@ -15,7 +15,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -71,9 +71,9 @@ def build(stream: BinaryIO, path: Path, *, where: str) -> int:
     """
     import sqlite3
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(temporary, isolation_level=None)) as base:
             for statement in (
                 "PRAGMA journal_mode=OFF",
@@ -99,7 +99,8 @@ def build(stream: BinaryIO, path: Path, *, where: str) -> int:
             f"the package index {path} cannot be written: {error}", hint="is the disk full or read-only?"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     return count
 
 

@@ -6,11 +6,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from ramekin.errors import NotFoundError, UsageError
 from ramekin.progress import SILENT, Progress
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ramekin.sources.debian.fetch import Mirrors
     from ramekin.sources.debian.index import Index
     from ramekin.sources.debian.model import DebianPackage
+
+Answer = TypeVar("Answer")
 
 MAX_AGE = 300.0
 """Seconds for which indexes count as fresh without asking the mirrors."""
@@ -214,13 +216,26 @@ class DebianSource:
         self.refresh((architecture,), SILENT)
         return self._opened(architecture, tries - 1)
 
+    def _asked(self, architecture: str, ask: Callable[[Index], Answer]) -> Answer:
+        """The answer of an index, whose lists are made again when damage in them shows."""
+        for _ in range(16):
+            try:
+                return ask(self.index(architecture))
+            except DamagedError as error:
+                with self._lock:
+                    self._indexes.pop(architecture, None)
+                    with suppress(OSError):
+                        error.path.unlink(missing_ok=True)
+                self.refresh((architecture,), SILENT)
+        return ask(self.index(architecture))
+
     # --- packages ----------------------------------------------------------------------------------------
 
     def resolve(self, requests: Sequence[str], architecture: str, *, recommends: bool = False) -> Resolution:
         """The closure of `requests`; `ResolutionError` explains an impossible one."""
         from ramekin.sources.debian.resolve import resolve
 
-        return resolve(self.index(architecture), requests, recommends=recommends)
+        return self._asked(architecture, lambda index: resolve(index, requests, recommends=recommends))
 
     def fetch(self, packages: Iterable[Package], progress: Progress) -> None:
         """Have each package's file in the store; raises as `fetch.packages` does."""
@@ -256,11 +271,11 @@ class DebianSource:
 
     def search(self, words: Sequence[str], architecture: str) -> Sequence[DebianPackage]:
         """Packages whose name or description hold all words, best match first."""
-        return self.index(architecture).search(words)
+        return self._asked(architecture, lambda index: index.search(words))
 
     def show(self, name: str, architecture: str) -> Sequence[DebianPackage]:
         """All versions of a package, newest first; `NotFoundError` with near names when there is none."""
-        found = self.index(architecture).versions(name)
+        found = self._asked(architecture, lambda index: index.versions(name))
         if not found:
             near = self.index(architecture).near(name)
             providers = [package.name for package in self.index(architecture).providers(name)]

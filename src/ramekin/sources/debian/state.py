@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -144,7 +145,8 @@ def write(path: Path, data: bytes) -> None:
             hint="free some space there, or choose another store with --store or RAMEKIN_HOME",
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def keep(folder: Path, data: bytes) -> str:
