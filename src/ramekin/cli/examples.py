@@ -110,6 +110,17 @@ Examples:
   ramekin schema > ramekin.schema.json
 """
 
+WARM = """\
+Names are those that clients pull; a file has one a line. With a
+spec file, its images are made.
+
+Examples:
+
+  ramekin warm redis-server shell/curl:trixie
+  ramekin warm --config registry.yaml names.txt
+  ramekin warm fleet.yaml --store s3://bucket/ramekin
+"""
+
 COMPLETION = """\
 Examples:
 

@@ -51,6 +51,7 @@ _command("packages:search", _PACKAGES, "Find packages by words.", examples.SEARC
 _command("packages:show", _PACKAGES, "Say what is known of a package.", examples.SHOW)
 app.command("ramekin.cli.store:app", name="store", group=_HOUSEHOLD, help="Look after the store.")
 _command("serve:serve", _HOUSEHOLD, "Serve a registry.", examples.SERVE)
+_command("warm:warm", _HOUSEHOLD, "Make images for a registry ahead.", examples.WARM)
 _command("completion:completion", _HOUSEHOLD, "Print a shell's completion script.", examples.COMPLETION)
 
 
