@@ -51,9 +51,13 @@ class OnDemandProvider:
 
     async def start(self) -> None:
         """Read the specs; `UsageError` for a broken one."""
-        await asyncio.to_thread(self._specs.load)
+        await asyncio.to_thread(self.load)
         if self._ahead and self._config.enabled:
             self._reading = asyncio.create_task(self._read_ahead())
+
+    def load(self) -> None:
+        """Read the specs; `UsageError` for a broken one."""
+        self._specs.load()
 
     async def _read_ahead(self) -> None:
         # who asks meets the same failure, and is told

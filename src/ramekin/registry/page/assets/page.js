@@ -45,7 +45,7 @@ const state = {
 const path = () => [state.platform, state.shell ? "shell" : "", ...[...state.words].sort()].filter(Boolean).join("/");
 const reference = () => `${state.status.host}/${path()}:${state.tag}`;
 
-// --- what is said ---------------------------------------------------------------------------------------
+// --- what is said
 
 function say(text = "", bad = false) {
   $("say").textContent = text;
@@ -69,7 +69,7 @@ function copyable(text, label = "Copy") {
   return button;
 }
 
-// --- choosing packages ----------------------------------------------------------------------------------
+// --- choosing packages
 
 let found = [], active = -1, searching = null, timer = 0;
 
@@ -162,7 +162,7 @@ $("tag").addEventListener("change", (event) => { state.tag = event.target.value.
 for (const radio of document.getElementsByName("platform"))
   radio.addEventListener("change", () => { state.platform = radio.value; changed(); });
 
-// --- the address ----------------------------------------------------------------------------------------
+// --- the address
 
 function changed() {
   history.replaceState(null, "", path() ? `#/${path()}:${state.tag}` : location.pathname);
@@ -187,7 +187,7 @@ window.addEventListener("hashchange", () => {
   window.scrollTo({ top: 0 });
 });
 
-// --- the image ------------------------------------------------------------------------------------------
+// --- the image
 
 let asked = 0;
 
@@ -250,7 +250,7 @@ function showImage() {
   const packages = view.layers.reduce((sum, layer) => sum + layer.packages.length, 0);
   const about = view.made ? "" : exact || view.closed ? "≈" : "≤";
   const figure = (value, unit, text, sign) => h("div", {},
-    h("b", {}, sign ? h("small", {}, sign) : null, value, unit ? h("small", {}, unit) : null), h("span", {}, text));
+    h("b", {}, sign ? h("i", {}, sign) : null, value, unit ? h("small", {}, unit) : null), h("span", {}, text));
   $("figures").replaceChildren(
     figure(...measure(total), "to pull", about),
     unpacked ? figure(...measure(unpacked), "unpacked", about) : "",
@@ -322,7 +322,7 @@ $("graph").addEventListener("toggle", async () => {
   }
 });
 
-// --- commands -------------------------------------------------------------------------------------------
+// --- commands
 
 const tools = {
   docker: () => `docker run --rm ${state.shell ? "-it " : ""}${reference()}`,
@@ -364,7 +364,7 @@ $("tools").addEventListener("keydown", (event) => {
   $(`tab-${state.tool}`).focus();
 });
 
-// --- nodes ----------------------------------------------------------------------------------------------
+// --- nodes
 
 function showOthers() {
   const others = state.repositories.filter((one) => one.origin !== "spec" && one.name !== path()).slice(0, 40);
@@ -404,7 +404,7 @@ function showTransfer() {
     : `A node without any of them pulls all ${size(total)}.`;
 }
 
-// --- making ---------------------------------------------------------------------------------------------
+// --- making
 
 let stream = null;
 
@@ -461,7 +461,7 @@ $("build").addEventListener("click", async () => {
   stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) { closeProgress(); show(); } };
 });
 
-// --- repositories ---------------------------------------------------------------------------------------
+// --- repositories
 
 async function loadRepositories() {
   const answer = await ask("repositories").catch(() => ({ repositories: [], more: 0 }));
@@ -522,12 +522,13 @@ function showReport(report) {
       ["Asked for", one.annotations["io.ramekin.requested"] || ""], ["Refer to it", one.referrers.join(", ")], ["Problem", one.problem],
     ]));
     if (one.layers.length)
-      part.append(h("div", { className: "scroll" }, table(["Layer", "Size"], one.layers.map((layer) => [packageNames(layer), size(layer.size)]))));
+      part.append(h("details", {}, h("summary", {}, count(one.layers.length, "layer")), h("div", { className: "scroll" },
+        table(["Layer", "Size"], one.layers.map((layer) => [packageNames(layer), size(layer.size)])))));
   }
   return part;
 }
 
-// --- begin ----------------------------------------------------------------------------------------------
+// --- begin
 
 async function begin() {
   readAddress();
