@@ -252,7 +252,7 @@ class _Header(msgspec.Struct):
 
 def decode(data: bytes, *, where: str) -> LockFile:
     """Read a lock; `FormatError` names the field at fault."""
-    again = "make it again by `ramekin lock`"
+    again = "remove it to have it made anew"
     try:
         header = msgspec.json.decode(data, type=_Header)
         if header.version != VERSION:
