@@ -14,6 +14,7 @@ import hashlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -272,6 +273,12 @@ class Served(Client):
         """End all of the server's processes as a power failure of the program would: at once."""
         os.killpg(self.process.pid, 9)
         self.process.wait()
+        # its workers take a moment longer
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                return
 
 
 @contextmanager
