@@ -129,6 +129,26 @@ def test_an_error_names_file_line_and_key(text: str, message: str) -> None:
         read(text)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("output: web", r"ramekin\.yaml:3: images\.web\.output: 'web' names no transport"),
+        ("output: oc:./web", r"ramekin\.yaml:3: images\.web\.output: .* there is no transport 'oc'"),
+        ("source: debain:sid", r"ramekin\.yaml:3: images\.web\.source: there is no kind of source called"),
+        ("leave-out: tzdat", r"ramekin\.yaml:3: images\.web\.leave-out: there are no essentials named"),
+        ("mirrors: [{uri: x}]", r"ramekin\.yaml:3: images\.web\.mirrors\[0\]\.uri: 'x' is not the address"),
+    ],
+)
+def test_values_that_other_rooms_judge_are_placed_too(line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(f"images:\n  web: {{packages: nginx,\n    {line}}}\n")
+
+
+def test_the_name_of_an_image_can_stand_in_its_output() -> None:
+    spec = read("images: {web: {packages: nginx, output: 'docker://localhost/{name}:1'}}")
+    assert spec.images["web"].target == "docker://localhost/{name}:1"
+
+
 def test_an_unknown_key_is_told_the_nearest() -> None:
     assert "did you mean packages?" in complaint("images:\n  web:\n    packges: [nginx]\n").message
     assert "did you mean defaults?" in complaint("default: {}\nimages: {a: {packages: b}}\n").message

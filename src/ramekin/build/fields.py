@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
+from ramekin import sources
 from ramekin.errors import UsageError
 
 SBOM_FORMATS = ("spdx", "cyclonedx")
@@ -101,6 +102,25 @@ def source(text: str, *, where: str) -> str:
     """`KIND` or `KIND:SUITE`."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*(?::[^\s:]+)?", text):
         raise UsageError(f"{where}: {text!r} is not a source", hint="a source is written as debian:bookworm")
+    kind = text.partition(":")[0]
+    if kind not in sources.KINDS:
+        raise UsageError(
+            f"{where}: there is no kind of source called {kind!r}",
+            hint=near(kind, sources.KINDS, "kinds are "),
+        )
+    return text
+
+
+def mirror(text: str, *, where: str) -> str:
+    """The URI of a mirror."""
+    from ramekin.sources.mirror import SCHEMES
+
+    scheme, colon, rest = text.partition(":")
+    if not colon or scheme not in SCHEMES or not rest.strip("/"):
+        raise UsageError(
+            f"{where}: {text!r} is not the address of a mirror",
+            hint=f"it begins with {', '.join(f'{name}:' for name in SCHEMES)}",
+        )
     return text
 
 

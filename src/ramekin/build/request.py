@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from ramekin.errors import UsageError
+from ramekin.sources.mirror import Mirror
 
 Value = TypeVar("Value")
 
@@ -52,20 +53,6 @@ _SPELLINGS = {
     "x86_64": "amd64",
     "x86-64": "amd64",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
-    """A place to take packages from in place of the machine's own configuration.
-
-    `suites` empty means the source's own suite, `components` empty those that the suite has. `signed_by` is
-    the path of a keyring, or empty for the machine's.
-    """
-
-    uri: str
-    suites: tuple[str, ...] = ()
-    components: tuple[str, ...] = ()
-    signed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

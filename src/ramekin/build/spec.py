@@ -16,9 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic import ValidationError as PydanticError
 
 from ramekin.build import fields, lock, request, yaml_source
-from ramekin.build.request import Choices, ImageRequest, Mirror
+from ramekin.build.request import Choices, ImageRequest
 from ramekin.build.yaml_source import Document, Place
 from ramekin.errors import UsageError
+from ramekin.sources.mirror import Mirror
 
 Read = TypeVar("Read")
 
@@ -82,6 +83,24 @@ def _name(check: Callable[..., tuple[str, str]]) -> BeforeValidator:
     return BeforeValidator(lambda value: _said(lambda: check(_text(value), "", where=""))[0])
 
 
+def _essentials(value: object) -> tuple[str, ...]:
+    from ramekin.closure import essentials
+
+    names = _names(value)
+    _said(lambda: essentials.check(frozenset(names)))
+    return names
+
+
+def _reference(value: object) -> str:
+    """A reference that an image can be written to, `{name}` in it left as it is."""
+    from ramekin.image import reference
+
+    text = _text(value)
+    if text:
+        _said(lambda: reference.parse(text.replace("{name}", "name")))
+    return text
+
+
 def _bill(value: object) -> str:
     if isinstance(value, bool):
         return fields.SBOM_FORMATS[0] if value else ""
@@ -117,7 +136,7 @@ class _Model(BaseModel):
 class MirrorSpec(_Model):
     """A mirror to take packages from in place of those that the machine's apt uses."""
 
-    uri: Text = Field(description="The mirror's address.")
+    uri: Annotated[str, _one(fields.mirror), _schema(_TEXT)] = Field(description="The mirror's address.")
     suites: Names = Field(
         default=(), description="Suites that it is asked for; the source's own when not said."
     )
@@ -164,7 +183,9 @@ class ImageSpec(_Model):
         default=(), description="Slices to keep that are left out by default, as in [docs, man]."
     )
     drop: Names = Field(default=(), description="Slices to leave out that are kept by default.")
-    leave_out: Names = Field(default=(), description="Essentials to leave out, as in [tzdata].")
+    leave_out: Annotated[tuple[str, ...], BeforeValidator(_essentials), _schema(_TEXTS)] = Field(
+        default=(), description="Essentials to leave out, as in [tzdata]."
+    )
     entrypoint: Command = Field(
         default=None,
         description="The program and its first arguments; the recipe's or the first package's when not said.",
@@ -191,7 +212,7 @@ class ImageSpec(_Model):
     tag: Annotated[str | None, _one(fields.tag), _schema(_TEXT)] = Field(
         default=None, description="The image's name and tag: NAME[:TAG]."
     )
-    output: Annotated[str | None, BeforeValidator(_text), _schema(_TEXT)] = Field(
+    output: Annotated[str | None, BeforeValidator(_reference), _schema(_TEXT)] = Field(
         default=None,
         description="Where the image goes, as in oci:./redis or docker://HOST/redis:7; {name} is its name.",
     )

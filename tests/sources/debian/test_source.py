@@ -28,7 +28,8 @@ from ramekin.errors import (
 from ramekin.image.tree import file, symlink
 from ramekin.progress import SILENT, Task
 from ramekin.sources.debian.release import ExpiredError, SignatureError
-from ramekin.sources.debian.source import DebianSettings, DebianSource, MirrorEntry, open_source
+from ramekin.sources.debian.source import DebianSettings, DebianSource, open_source
+from ramekin.sources.mirror import Mirror
 from ramekin.store.store import Store
 
 LIBC = Deb("libc6", "2.36-9", files={"lib/libc.so.6": b"elf"})
@@ -154,8 +155,8 @@ def test_trusted_keyrings_count_where_an_entry_names_none(place: Place, tmp_path
 
 def test_mirrors_of_the_spec_stand_in_place_of_the_machines(place: Place, tmp_path: Path) -> None:
     mirrors = (
-        MirrorEntry(uri=place.server.url, signed_by=str(place.archive.keyring)),
-        MirrorEntry(
+        Mirror(uri=place.server.url, signed_by=str(place.archive.keyring)),
+        Mirror(
             uri=place.server.url,
             suites=("bookworm-security",),
             components=("main",),

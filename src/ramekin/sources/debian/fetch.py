@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ramekin import workers
 from ramekin.errors import DigestMismatchError, NetworkError, NotFoundError, RamekinError, UsageError
 from ramekin.progress import Progress, Task
+from ramekin.sources.mirror import SCHEMES
 from ramekin.sources.protocol import Package
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
@@ -28,7 +29,6 @@ JOBS = 8
 """How many things are fetched at a time."""
 
 _CHUNK = 1 << 18
-_SCHEMES = ("http", "https", "file", "copy", "mirror+file")
 _MISSING = (404, 410)
 
 
@@ -79,10 +79,10 @@ class Mirrors:
         found: list[str] = []
         for uri in uris:
             scheme = uri.partition(":")[0]
-            if scheme not in _SCHEMES:
+            if scheme not in SCHEMES:
                 raise UsageError(
                     f"{shown(uri)}: mirrors of the kind {scheme}: cannot be read",
-                    hint=f"one of {', '.join(_SCHEMES)}; other mirrors can be named in the spec",
+                    hint=f"one of {', '.join(SCHEMES)}; other mirrors can be named in the spec",
                 )
             found.extend(self._listed(uri) if scheme == "mirror+file" else [uri])
         return tuple(dict.fromkeys(found))

@@ -208,7 +208,8 @@ def _without(
     if network is not None:
         raise network
     if number == 0 and (place.derived or len(terms.places) == 1):
-        raise suites.unknown(place.suite, terms.configuration)
+        named = () if place.derived else tuple(map(shown, uris))
+        raise suites.unknown(place.suite, terms.configuration, uris=named)
     if not place.derived:
         raise NotFoundError(
             f"the suite {place.suite} ({place.where}) is not on {' or '.join(map(shown, uris))}",

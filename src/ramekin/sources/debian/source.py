@@ -18,6 +18,7 @@ from ramekin.sources.debian import apt, state, suites
 from ramekin.sources.debian.apt import Configuration, SourceEntry
 from ramekin.sources.debian.state import DamagedError, State
 from ramekin.sources.debian.suites import Place
+from ramekin.sources.mirror import Mirror
 from ramekin.sources.protocol import Package, PackageContent, Resolution, SuiteFacts
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
@@ -40,20 +41,6 @@ _FACTS_REVISION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MirrorEntry:
-    """A mirror in place of the machine's own.
-
-    `suites` empty means the source's own suite, `components` empty those that the suite has. `signed_by` is
-    the path of a keyring, an armored key, or empty for the machine's trusted keyrings.
-    """
-
-    uri: str
-    suites: tuple[str, ...] = ()
-    components: tuple[str, ...] = ()
-    signed_by: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DebianSettings:
     """What a spec can say of a Debian source.
 
@@ -62,7 +49,7 @@ class DebianSettings:
     to, None for what its own Installed-Size allows. `jobs` is how many files are fetched at a time.
     """
 
-    mirrors: tuple[MirrorEntry, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
     apt_dir: Path | None = None
     max_age: float = MAX_AGE
     check_valid_until: bool = True
@@ -361,7 +348,7 @@ def _places(
     return name, (*own_places, *(place for place in places if place.suite != name))
 
 
-def _signed_by(mirror: MirrorEntry, configuration: Configuration) -> tuple[str, ...]:
+def _signed_by(mirror: Mirror, configuration: Configuration) -> tuple[str, ...]:
     if mirror.signed_by:
         text = mirror.signed_by
         return (text if text.startswith("-----BEGIN") else str(Path(text).expanduser().absolute()),)

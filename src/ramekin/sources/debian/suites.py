@@ -108,13 +108,16 @@ def given(entries: Iterable[SourceEntry]) -> tuple[Place, ...]:
     return _merge([(suite, entry) for entry in entries for suite in entry.suites])
 
 
-def unknown(suite: str, configuration: Configuration) -> NotFoundError:
-    """The error for a suite that no mirror has."""
+def unknown(suite: str, configuration: Configuration, *, uris: Sequence[str] = ()) -> NotFoundError:
+    """The error for a suite that no mirror has; `uris` are the mirrors when someone named them."""
     from difflib import get_close_matches
 
     known = sorted({name for entry in configuration.entries for name in entry.suites})
     near = get_close_matches(suite, [*known, *_RELEASES], 1, 0.7)
     hint = f"did you mean debian:{near[0]}?" if near and near[0] != suite else ""
+    if uris:
+        text = f"the suite {suite} is not on {' or '.join(uris)}"
+        return NotFoundError(text, hint=hint or "correct the suite or the address of the mirror")
     if not hint:
         hint = f"apt on this machine lists {', '.join(known)}" if known else "name its mirrors in the spec"
     return NotFoundError(f"the suite {suite} is not on the mirrors that are configured", hint=hint)
