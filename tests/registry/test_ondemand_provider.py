@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.archive import Deb, SigningKey, Suite
-from support.kitchen import SUITE, Kitchen, packages, prose
+from support.archive import SigningKey
+from support.kitchen import SUITE, Kitchen
+from support.larder import SETTINGS, open_larder, season
 
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor
-from ramekin.image.tree import symlink
 from ramekin.image.validate import validate
 from ramekin.progress import SILENT
 from ramekin.registry.ondemand.builds import Build
@@ -30,36 +29,12 @@ BUILDER = Asker("", "127.0.0.1", True)
 READER = Asker("", "127.0.0.1", False)
 
 
-def debs() -> list[Deb]:
-    """The kitchen's packages for two architectures, and one whose name no repository can have."""
-    program = b"#!/bin/sh\nread a </usr/share/potato/peel\nread b </usr/share/cream/jug\n"
-    both = [dataclasses.replace(deb, architecture="all") for deb in packages()]
-    both[0] = dataclasses.replace(both[0], files={**both[0].files, "usr/bin/gratin": program})
-    pan = Deb("pan++", files={"usr/bin/pan": b"#!/bin/sh\n"}, architecture="all", compression="none")
-    bash = Deb("bash", files={"bin/bash": b"#!/bin/sh\n"}, architecture="all", compression="none")
-    dash = Deb(
-        "dash",
-        files={"bin/dash": b"dash\n", "bin/sh": symlink("", "dash", mtime=1_700_000_000)},
-        architecture="all",
-        compression="none",
-    )
-    fork = Deb("fork", files={"usr/share/fork": prose(9, 1)}, conflicts="cream", architecture="all")
-    return [*both, pan, bash, dash, fork]
-
-
 @pytest.fixture
 def kitchen(tmp_path: Path, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
-    folder = tmp_path / "kitchen"
-    folder.mkdir()
-    made = Kitchen.open(folder, signing_key)
-    publish(made, debs())
+    made = open_larder(tmp_path / "kitchen", signing_key)
     for name, value in made.env().items():
         monkeypatch.setenv(name, value)
     return made
-
-
-def publish(kitchen: Kitchen, found: list[Deb], date: int = 1_800_000_000) -> None:
-    kitchen.archive.publish(Suite(SUITE, found, architectures=("amd64", "arm64"), date=date))
 
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[OnDemandProvider]]
@@ -71,7 +46,7 @@ def serve(kitchen: Kitchen, tmp_path: Path) -> Serve:
 
     @contextlib.asynccontextmanager
     async def serve(**settings: Any) -> AsyncIterator[OnDemandProvider]:
-        config = OnDemand(**{"source": f"debian:{SUITE}", "shell": ("bash",), **settings})
+        config = OnDemand(**{**SETTINGS, **settings})
         provider = OnDemandProvider(config, Store.at(tmp_path / "store"), ahead=False)
         await provider.start()
         try:
@@ -255,12 +230,6 @@ def test_one_client_may_not_have_everything_made(serve: Serve) -> None:
     run(work())
 
 
-def season(kitchen: Kitchen) -> None:
-    """Publish a newer potato."""
-    renewed = [dataclasses.replace(d, version="2.0-1") if d.name == "potato" else d for d in debs()]
-    publish(kitchen, renewed, 1_800_000_001)
-
-
 def age(tmp_path: Path) -> None:
     """Make the indexes' last check long ago."""
     for path in (tmp_path / "store" / "indexes" / "state").glob("*.json"):
@@ -409,7 +378,7 @@ def test_a_client_that_goes_does_not_end_the_build(serve: Serve) -> None:
 
 def test_a_store_in_memory_is_worked_on_in_threads(kitchen: Kitchen) -> None:
     async def work() -> None:
-        config = OnDemand(source=f"debian:{SUITE}", shell=("bash",))
+        config = OnDemand(**SETTINGS)  # type: ignore[arg-type]
         provider = OnDemandProvider(config, Store.at("memory://ondemand"), ahead=False)
         await provider.start()
         await given(provider, "gratin")

@@ -42,7 +42,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class PlatformReport(msgspec.Struct, frozen=True):
-    """The image for one platform; `problem` is set when it cannot be read."""
+    """The image for one platform; `problem` says what of it cannot be read."""
 
     platform: str
     architecture: str
@@ -101,7 +101,12 @@ def _platform(name: str, entry: Descriptor, kept: Kept, catalog: Catalog, store:
     manifest = oci.decode(kept.data, oci.Manifest, where=str(kept.digest))
     image = Image(entry, store, name)
     is_image = manifest.config is not None and manifest.config.media_type in (oci.CONFIG, oci.DOCKER_CONFIG)
-    config = image.config(manifest) if is_image else None
+    config, problem = None, ""
+    if is_image:
+        try:
+            config = image.config(manifest)
+        except RamekinError as error:
+            problem = error.message
     history = [line for line in config.history if not line.empty_layer] if config else []
     layers = tuple(
         Layer(
@@ -117,7 +122,7 @@ def _platform(name: str, entry: Descriptor, kept: Kept, catalog: Catalog, store:
         oci.Platform(config.architecture, config.os, variant=config.variant) if config else None
     )
     return PlatformReport(
-        platform=str(platform) if platform else manifest.artifact_type or "artifact",
+        platform=str(platform) if platform else manifest.artifact_type or str(entry.digest),
         architecture=platform.architecture if platform else "",
         digest=entry.digest,
         created=config.created if config else "",
@@ -128,6 +133,7 @@ def _platform(name: str, entry: Descriptor, kept: Kept, catalog: Catalog, store:
         referrers=tuple(
             sorted({one.artifact_type or one.media_type for one in catalog.referrers(name, entry.digest)})
         ),
+        problem=problem,
     )
 
 

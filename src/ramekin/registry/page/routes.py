@@ -129,7 +129,7 @@ class Api:
         return refusal(found) if isinstance(found, Refusal) else _json({"found": found})
 
     async def view(self, visit: Visit) -> Response:
-        """An image before or after it was made."""
+        """An image before or after it was made, or the reason why there cannot be one."""
         name, tag = visit.name()
         origin = await visit.site.look(visit.site.catalog.origin, name)
         if origin == "pushed":
@@ -138,7 +138,8 @@ class Api:
             raise RefusedError(failure(404, f"there is no image {name} here"))
         found = await self._provider.view(name, tag, visit.text("architecture"))
         if isinstance(found, Refusal):
-            return refusal(found)
+            # an answer to the question, and no failure that a browser would report
+            return _json({"error": found.message})
         if found is None:
             raise RefusedError(failure(404, f"there is no image {name} here"))
         spec = found.image in self._provider.spec_names()

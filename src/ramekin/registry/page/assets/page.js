@@ -30,7 +30,7 @@ async function ask(path, query = {}, options = {}) {
   const answer = await fetch(`/api/${path}?${new URLSearchParams(query)}`, options);
   const type = answer.headers.get("content-type") || "";
   const body = type.includes("json") ? await answer.json() : await answer.text();
-  if (!answer.ok) throw new Error(body.error || `the registry answered ${answer.status}`);
+  if (!answer.ok || body.error) throw new Error(body.error || `the registry answered ${answer.status}`);
   return body;
 }
 
@@ -516,7 +516,7 @@ function showReport(report) {
   for (const one of report.platforms) {
     const started = one.started;
     part.append(h("h4", {}, one.platform || one.digest), list([
-      ["Digest", one.digest], ["To pull", one.problem ? "" : size(one.size)], ["Created", one.created],
+      ["Digest", one.digest], ["To pull", size(one.size)], ["Created", one.created],
       ["Starts", [...started.entrypoint, ...started.cmd].join(" ")], ["User", started.user], ["Folder", started.workdir],
       ["Environment", started.env.join("\n")], ["Ports", started.ports.join(", ")], ["Volumes", started.volumes.join(", ")],
       ["Asked for", one.annotations["io.ramekin.requested"] || ""], ["Refer to it", one.referrers.join(", ")], ["Problem", one.problem],
