@@ -11,10 +11,10 @@ from difflib import get_close_matches
 
 import msgspec
 
-from ramekin.build.packages import Bench, Examined, Preparation, details, examine
+from ramekin.build.packages import Bench, Examined, Preparation, examine
 from ramekin.build.request import ImageRequest
 from ramekin.closure import essentials, recipes, slices
-from ramekin.closure.evidence.model import PackageDetail, PackageEvidence
+from ramekin.closure.evidence.model import PackageEvidence
 from ramekin.closure.follow import Asked, DroppedFile, Followed, Step
 from ramekin.closure.model import PackageFacts, SliceChoice
 from ramekin.errors import NotFoundError, RamekinError, UsageError
@@ -94,11 +94,12 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
         from ramekin.closure import follow, policy
 
         kept = [package for package in resolution.packages if package.name in followed.names]
-        detail = details(kept, how, bench)
+        detail = {package.name: bench.detail(package, how) for package in kept}
         followed = follow.files(
             followed, resolution, _evidence(examined), detail, _asked(request, resolution), policy.load()
         )
     packages = tuple(package for package in resolution.packages if package.name in followed.names)
+    bench.keep_only(packages)
     facts = tuple(examined[package.name].facts for package in packages)
     return Closed(packages, facts, followed, followed.files)
 
@@ -113,7 +114,7 @@ def prove(closed: Closed, how: Preparation, bench: Bench, *, present: Sequence[s
     if closed.followed is None:
         return
     examined = examine(closed.packages, how, bench, evidence=True)
-    detail: Mapping[str, PackageDetail] = details(closed.packages, how, bench)
+    detail = {package.name: bench.detail(package, how) for package in closed.packages}
     facts = {known.name: known for known in closed.facts}
     failures = proof.prove(
         closed.followed, _evidence(examined), detail, facts, policy.load(), present=present

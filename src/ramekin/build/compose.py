@@ -110,8 +110,11 @@ def resolve(
     caller holds it open. Raises what `Source.refresh` and `Source.resolve` raise. Packages are fetched and
     opened (`jobs` at once) where evidence is followed.
     """
-    bench = _bench(request, store, progress, jobs, source)
-    state = bench.source.refresh(request.architectures, progress, force=refresh)
+    return _resolve(request, _bench(request, store, progress, jobs, source), refresh=refresh)
+
+
+def _resolve(request: ImageRequest, bench: Bench, *, refresh: bool) -> LockedImage:
+    state = bench.source.refresh(request.architectures, bench.progress, force=refresh)
     closures = {
         architecture: _resolve_one(request, architecture, state, bench)
         for architecture in request.architectures
@@ -173,9 +176,9 @@ def build(
     At most `jobs` packages are unpacked at once. Times follow SOURCE_DATE_EPOCH where it is set. With
     `request.strict`, `UnknownScriptError` names what no recipe covers. `source` is as for `resolve`.
     """
-    if locked is None:
-        locked = resolve(request, store=store, progress=progress, jobs=jobs, refresh=refresh, source=source)
     bench = _bench(request, store, progress, jobs, source)
+    if locked is None:
+        locked = _resolve(request, bench, refresh=refresh)
     epoch = _epoch()
     reports = tuple(
         _one(request, architecture, locked.architectures[architecture], bench, epoch)

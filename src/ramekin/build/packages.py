@@ -7,7 +7,7 @@ that it is examined to the moment that its layer is written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -54,6 +54,9 @@ class Examined:
     evidence: PackageEvidence | None
 
 
+_Name = tuple[Digest, tuple[str, ...]]
+
+
 @dataclass
 class Bench:
     """Where packages are worked on: `jobs` at once, unpacked trees held up to `HELD` bytes."""
@@ -62,7 +65,8 @@ class Bench:
     store: Store
     progress: Progress
     jobs: int
-    _trees: dict[Digest, Tree] = field(default_factory=dict)
+    _trees: dict[_Name, Tree] = field(default_factory=dict)
+    _known: dict[_Name, Examined] = field(default_factory=dict)
     _held: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -81,26 +85,50 @@ class Bench:
     def tree(self, package: Package, how: Preparation) -> Tree:
         """The prepared tree of a package, held from when it was examined or made again."""
         with self._lock:
-            held = self._trees.pop(package.digest, None)
+            held = self._trees.pop((package.digest, how.parts()), None)
             self._held -= held.size if held is not None else 0
         return held if held is not None else self._prepare(package, how).tree
 
+    def keep_only(self, packages: Iterable[Package]) -> None:
+        """Let go of the trees of all other packages."""
+        digests = {package.digest for package in packages}
+        with self._lock:
+            self._trees = {name: files for name, files in self._trees.items() if name[0] in digests}
+            self._held = sum(files.size for files in self._trees.values())
+
+    def known(self, package: Package, how: Preparation, *, evidence: bool) -> Examined | None:
+        """What this build or an earlier one found out of a package, if it did."""
+        found = self._known.get((package.digest, how.parts()))
+        if found is None or (evidence and found.evidence is None):
+            found = recall(package, how, self.store, evidence=evidence)
+            if found is not None:
+                self._known[package.digest, how.parts()] = found
+        return found
+
     def examine(self, package: Package, how: Preparation, *, evidence: bool) -> Examined:
         """Facts and evidence of a package that is in the store; recorded there for the next build."""
-        found = recall(package, how, self.store, evidence=evidence)
-        if found is not None:
-            return found
         ready = self._prepare(package, how)
-        self._hold(package, ready.tree)
+        self._hold(package, how, ready.tree)
         self.store.record(_key("facts", package, how), facts_of.encode(ready.facts))
-        if not evidence:
-            return Examined(ready.facts, None)
+        examined = Examined(ready.facts, None)
+        if evidence:
+            from ramekin.closure.evidence.scan import scan
+
+            scanned = scan(ready)
+            self.store.record(_key("detail", package, how), evidence_of.encode(scanned.detail))
+            self.store.record(_key("evidence", package, how), evidence_of.encode(scanned.evidence))
+            examined = Examined(ready.facts, scanned.evidence)
+        self._known[package.digest, how.parts()] = examined
+        return examined
+
+    def detail(self, package: Package, how: Preparation) -> PackageDetail:
+        """The evidence of the single files of a package that is in the store."""
+        data = self.store.result(_key("detail", package, how))
+        if data is not None:
+            return evidence_of.decode_detail(data)
         from ramekin.closure.evidence.scan import scan
 
-        scanned = scan(ready)
-        self.store.record(_key("detail", package, how), evidence_of.encode(scanned.detail))
-        self.store.record(_key("evidence", package, how), evidence_of.encode(scanned.evidence))
-        return Examined(ready.facts, scanned.evidence)
+        return scan(self._prepare(package, how)).detail
 
     def _prepare(self, package: Package, how: Preparation) -> Prepared:
         from ramekin.closure.prepare import prepare
@@ -109,10 +137,11 @@ class Bench:
             self.source.open(package), facts=how.suite, slices=how.slices, architecture=how.architecture
         )
 
-    def _hold(self, package: Package, files: Tree) -> None:
+    def _hold(self, package: Package, how: Preparation, files: Tree) -> None:
+        name = (package.digest, how.parts())
         with self._lock:
-            if package.digest not in self._trees and self._held + files.size <= HELD:
-                self._trees[package.digest] = files
+            if name not in self._trees and self._held + files.size <= HELD:
+                self._trees[name] = files
                 self._held += files.size
 
 
@@ -132,25 +161,11 @@ def recall(package: Package, how: Preparation, store: Store, *, evidence: bool) 
     return None if found is None else Examined(facts_of.decode(facts), evidence_of.decode(found))
 
 
-def details(packages: Iterable[Package], how: Preparation, bench: Bench) -> Mapping[str, PackageDetail]:
-    """The evidence of single files, of packages that were examined for evidence."""
-    found = {}
-    for package in packages:
-        data = bench.store.result(_key("detail", package, how))
-        if data is None:
-            from ramekin.closure.evidence.scan import scan
-
-            found[package.name] = scan(bench._prepare(package, how)).detail
-        else:
-            found[package.name] = evidence_of.decode_detail(data)
-    return found
-
-
 def examine(
     packages: Sequence[Package], how: Preparation, bench: Bench, *, evidence: bool
 ) -> dict[str, Examined]:
     """What is known of all `packages` by name; those that nothing is known of are fetched and opened."""
-    known = {p.name: recall(p, how, bench.store, evidence=evidence) for p in packages}
+    known = {package.name: bench.known(package, how, evidence=evidence) for package in packages}
     missing = [package for package in packages if known[package.name] is None]
     if missing:
         bench.source.fetch(missing, bench.progress)
