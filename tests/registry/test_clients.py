@@ -270,19 +270,27 @@ def test_clients_log_in_over_tls(image: Image, tmp_path: Path, short: Path) -> N
         ):
             failed = subprocess.run([*copy, *options, target], capture_output=True, text=True)
             assert failed.returncode
-        # and ours, which reads Docker's configuration
-        folder = tmp_path / "docker"
-        folder.mkdir()
-        login = base64.b64encode(b"me:secret").decode()
-        (folder / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": login}}}))
-        env = {"DOCKER_CONFIG": str(folder), "SSL_CERT_FILE": str(made)}
-        call("ramekin", "copy", name, f"oci:{tmp_path}/back:1", **env)
         context = ssl.create_default_context(cafile=str(made))
         with (
             socket.create_connection(("127.0.0.1", registry.port)) as raw,
             context.wrap_socket(raw, server_hostname="127.0.0.1") as secure,
         ):
             assert secure.version() in ("TLSv1.2", "TLSv1.3")
+
+
+def test_our_own_client_logs_in(image: Image, tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text(f"me:{bcrypt.hashpw(b'secret', bcrypt.gensalt(5)).decode()}\n")
+    with serving(tmp_path, {"anonymous": [], "users": str(users)}) as registry:
+        login = base64.b64encode(b"me:secret").decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": login}}}))
+        transports.write(image, parse(f"oci:{tmp_path}/ours:1"))
+        name = f"docker://{registry.host}/mine/a:1"
+        call("ramekin", "copy", f"oci:{tmp_path}/ours:1", name, DOCKER_CONFIG=str(tmp_path))
+        call("ramekin", "copy", name, f"oci:{tmp_path}/back:1", DOCKER_CONFIG=str(tmp_path))
+        with transports.read(parse(f"oci:{tmp_path}/back:1")) as back:
+            assert back.root.digest == image.root.digest
+        assert registry.get("/v2/mine/a/manifests/1").status == 401
 
 
 def test_an_interrupted_download_resumes(registry: Served) -> None:
@@ -382,7 +390,9 @@ def test_a_slow_body_is_cut_off(registry: Served) -> None:
 )
 def test_requests_that_are_none_are_refused(registry: Served, head: bytes) -> None:
     said = raw_request(registry.port, head, patience=4)
-    assert not said or said.split()[1][:1] == b"4", said[:200]
+    # two lengths: the one that counts is taken, and nothing after it (RFC 9112, section 6.3)
+    closed = b"Transfer-Encoding" in head and b"connection: close" in said
+    assert not said or closed or said.split()[1][:1] == b"4", said[:200]
     assert b"\r\nX: y" not in said
     assert registry.get("/v2/").status == 200
 

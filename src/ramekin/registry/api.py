@@ -89,17 +89,19 @@ class Api:
             else:
                 request.who = self._access.identify(header, request.headers)
 
-    async def answer(self, request: Request) -> tuple[str, Answer]:
-        """The kind of the end point, and the answer to the request."""
+    async def answer(self, request: Request) -> Answer:
+        """The answer to the request, whose `kind` is then that of the end point."""
         path = request.path
         if path in ("/v2/", "/v2"):
-            return "base", await self._base(request)
+            request.kind = "base"
+            return await self._base(request)
         if path in ("/v2/_catalog", "/v2/_catalog/"):
+            request.kind = "catalog"
             _only(request, ("GET", "HEAD"))
             await self.identify(request)
-            return "catalog", await self._listing.catalog(request)
-        kind, parts = _shape(path)
-        handlers = self._handlers[kind]
+            return await self._listing.catalog(request)
+        request.kind, parts = _shape(path)
+        handlers = self._handlers[request.kind]
         _only(request, tuple(handlers))
         repository = names.repository(parts[0])
         right, handler = handlers[request.method]
@@ -109,7 +111,7 @@ class Api:
         if right != "pull" and request.headers.get(b"origin") is not None:
             # no client of a registry sends it, every browser does: a page may not write in its user's name
             raise AnswerError(403, "DENIED", "browsers may not write to the registry")
-        return kind, await handler(request, *parts)
+        return await handler(request, *parts)
 
     async def _base(self, request: Request) -> Answer:
         """end-1; who can log in is asked to, which is how clients find out how."""

@@ -130,14 +130,14 @@ class Application(Starlette):
         began = time.perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         request = Request(scope, receive, request_id(given))
-        kind, sent = "other", 0
+        sent = 0
         self.metrics.running.inc()
         try:
             try:
                 large = too_many_header_bytes(scope, self._head_limit)
                 if large is not None:
                     raise large
-                kind, answer = await self._api.answer(request)
+                answer = await self._api.answer(request)
             except AnswerError as error:
                 answer = Answer.error(error)
             except StoreError as error:
@@ -145,7 +145,7 @@ class Application(Starlette):
                 answer = Answer.error(faults.of_store(error))
             except GoneError:
                 answer = Answer(499)
-                self._finished(request, kind, answer, 0, began)
+                self._finished(request, answer, 0, began)
                 return
             except RamekinError as error:
                 self._log.line("error", "failure", id=request.id, error=error.message)
@@ -162,15 +162,15 @@ class Application(Starlette):
                 # the status is on its way: all that is left is to break off
                 self._log.line("error", "store", id=request.id, error=error.message)
                 raise
-            self._finished(request, kind, answer, sent, began)
+            self._finished(request, answer, sent, began)
         finally:
             self.metrics.running.dec()
 
-    def _finished(self, request: Request, kind: str, answer: Answer, sent: int, began: float) -> None:
+    def _finished(self, request: Request, answer: Answer, sent: int, began: float) -> None:
         took = time.perf_counter() - began
         method = request.method if request.method in _METHODS else "other"
-        self.metrics.requests.labels(kind, method, str(answer.status)).inc()
-        self.metrics.seconds.labels(kind).observe(took)
+        self.metrics.requests.labels(request.kind, method, str(answer.status)).inc()
+        self.metrics.seconds.labels(request.kind).observe(took)
         self.metrics.sent.inc(sent)
         self.metrics.received.inc(request.received)
         self._log.request(

@@ -71,6 +71,7 @@ class Request:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.who: Identity = NOBODY
+        self.kind = "other"
         self.received = 0
 
     @cached_property
