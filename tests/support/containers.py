@@ -231,20 +231,20 @@ class Running:
 
     def ask(self, port: int, request: bytes) -> bytes:
         """What a server answers to `request` on the container's own loopback, once it listens."""
-        deadline = time.monotonic() + PATIENCE
+        deadline, reason = time.monotonic() + PATIENCE, "it has not started"
         while time.monotonic() < deadline and self.process.poll() is None:
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            command = ["nsenter", f"--net=/proc/{children[-1] if children else 'self'}/ns/net"]
-            asked = subprocess.run(
-                [*command, sys.executable, "-c", _ASK, str(port)],
-                input=request,
-                capture_output=True,
-                timeout=30,
-            )
-            if asked.returncode == 0:
-                return asked.stdout
+            if self.pid_file.exists() and (pid := self.pid_file.read_text()):
+                asked = subprocess.run(
+                    ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", _ASK, str(port)],
+                    input=request,
+                    capture_output=True,
+                    timeout=30,
+                )
+                if asked.returncode == 0:
+                    return asked.stdout
+                reason = asked.stderr.decode(errors="replace")
             time.sleep(0.1)
-        raise AssertionError(f"no answer on port {port}:\n{self.output}")
+        raise AssertionError(f"no answer on port {port}: {reason}\n{self.output}")
 
 
 _ASK = """
