@@ -122,7 +122,7 @@ def _platform(name: str, entry: Descriptor, kept: Kept, catalog: Catalog, store:
         oci.Platform(config.architecture, config.os, variant=config.variant) if config else None
     )
     return PlatformReport(
-        platform=str(platform) if platform else manifest.artifact_type or str(entry.digest),
+        platform=str(platform) if platform else manifest.artifact_type or "unknown platform",
         architecture=platform.architecture if platform else "",
         digest=entry.digest,
         created=config.created if config else "",

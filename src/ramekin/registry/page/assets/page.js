@@ -52,8 +52,11 @@ function say(text = "", bad = false) {
   $("say").classList.toggle("bad", bad);
 }
 
-function copyable(text, label = "Copy") {
-  const button = h("button", { className: "copy", type: "button", "aria-label": `${label}: ${text.split("\n")[0]}` }, label);
+function copyable(text) {
+  const named = (label, told = label) => { button.textContent = label; button.setAttribute("aria-label", told); };
+  const button = h("button", { className: "copy", type: "button" });
+  const rest = () => named("Copy", `Copy ${text.split("\n")[0]}`);
+  rest();
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(text);
@@ -63,8 +66,8 @@ function copyable(text, label = "Copy") {
       document.execCommand("copy");
       area.remove();
     }
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = label), 1500);
+    named("Copied");
+    setTimeout(rest, 1500);
   });
   return button;
 }
