@@ -72,9 +72,19 @@ def resolve(
         else:
             examined = examine(resolution.packages, how, bench, evidence=True)
             more = _follow(resolution, examined, request).wanted
+        more = tuple(name for name in more if name in wanted or _exists(name, source, architecture))
         if not set(more) - set(wanted):
             return resolution, wanted
         wanted = tuple(sorted({*wanted, *more}))
+
+
+def _exists(name: str, source: Source, architecture: str) -> bool:
+    """Whether a package can be had; a private archive need not hold the Essential ones."""
+    try:
+        source.show(name, architecture)
+    except NotFoundError:
+        return False
+    return True
 
 
 def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench: Bench) -> Closed:
@@ -131,11 +141,8 @@ def _with_essentials(resolution: Resolution, source: Source, leave_out: frozense
     there = {package.name for package in resolution.packages}
     added: list[Package] = []
     for name in essentials.packages(leave_out):
-        if name not in there:
-            try:
-                added.append(source.show(name, resolution.architecture)[0])
-            except NotFoundError:
-                continue  # a private archive need not have them: the image then does without
+        if name not in there and _exists(name, source, resolution.architecture):
+            added.append(source.show(name, resolution.architecture)[0])
     return replace(
         resolution,
         packages=(*added, *resolution.packages),
