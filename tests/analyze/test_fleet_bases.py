@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleets import MB, outline
+
 from ramekin.analyze.fleet import bases, report
 from ramekin.analyze.fleet.bases import Identity
 from ramekin.analyze.fleet.whatif import Rates

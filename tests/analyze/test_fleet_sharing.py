@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from fleets import MB, outline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleets import MB, outline
 from ramekin.analyze.fleet import report, sharing
 from ramekin.analyze.model import Outline
 
@@ -100,5 +100,5 @@ def test_figures_agree_with_one_another(layers: list[list[tuple[str, int]]]) -> 
     for row, one in enumerate(members):
         assert matrix[row][row] == one.stored
         for column, other in enumerate(members):
-            ours, theirs = (dict((p.blob, p.stored) for p in m.parts) for m in (one, other))
+            ours, theirs = ({p.blob: p.stored for p in m.parts} for m in (one, other))
             assert matrix[row][column] == sum(size for blob, size in ours.items() if blob in theirs)

@@ -47,6 +47,13 @@ def _list(value: object) -> list[str]:
     return [_text(value)]
 
 
+def _reason(value: object) -> str:
+    text = _text(value).strip()
+    if not text:
+        raise ValueError("a finding is ignored for a reason; say it")
+    return text
+
+
 def _said(read: Callable[[], Read]) -> Read:
     """Run one of the readers of `fields`, whose errors pydantic shall place."""
     try:
@@ -263,6 +270,25 @@ class ImageSpec(_Model):
 ImageName = Annotated[str, _one(fields.image_name)]
 
 
+class IgnoreSpec(_Model):
+    """A finding of `ramekin check` that is all right."""
+
+    rule: Text = Field(description="The rule's code or name, as in R306 or root-user.")
+    reason: Annotated[str, BeforeValidator(_reason), _schema({"type": "string", "minLength": 1})] = Field(
+        description="Why it is all right."
+    )
+    path: Text = Field(default="*", description="A glob of the paths that are meant; all when not said.")
+    image: Text = Field(
+        default="*", description="A glob of the references that are meant; all when not said."
+    )
+
+
+class CheckSpec(_Model):
+    """What `ramekin check` is told."""
+
+    ignore: tuple[IgnoreSpec, ...] = Field(default=(), description="Findings that are all right.")
+
+
 class SpecFile(_Model):
     """Container images, composed from packages by Ramekin."""
 
@@ -277,6 +303,13 @@ class SpecFile(_Model):
         description="The lock file, relative to the spec; ramekin.lock.json beside it when not said.",
     )
     plain_http: bool | None = Field(default=None, description="Talk to registries without encryption.")
+    check: CheckSpec = Field(default=CheckSpec(), description="What `ramekin check` is told.")
+
+
+class _CheckFile(_Model):
+    """A file that tells `ramekin check` only, for images that others make."""
+
+    check: CheckSpec = CheckSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +371,18 @@ def of(document: Document) -> Spec:
     )
 
 
+def check(path: Path) -> CheckSpec:
+    """What a spec file tells `ramekin check`; the file need not describe any images."""
+    document = yaml_source.read(path)
+    data = {} if document.data is None else document.data
+    model = SpecFile if not isinstance(data, dict) or "images" in data else _CheckFile
+    try:
+        found: CheckSpec = model.model_validate(data).check
+    except PydanticError as error:
+        raise _explain(error, document) from None
+    return found
+
+
 SHOWN = 10
 """How many errors are shown of a file that has more."""
 
@@ -391,4 +436,6 @@ def _keys(place: Place) -> list[str]:
     model: type[BaseModel] = SpecFile
     if place:
         model = MirrorSpec if "mirrors" in place else ImageSpec
+        if place[0] == "check":
+            model = CheckSpec if len(place) == 1 else IgnoreSpec
     return [info.alias or name for name, info in model.model_fields.items()]

@@ -104,6 +104,26 @@ Examples:
   ramekin validate docker://localhost:5000/web:1
 """
 
+CHECK = """\
+Findings that have a reason stand under `check: ignore:` of ramekin.yaml.
+docs/checks.md has all rules. With several images, what they could share
+is judged too.
+
+Examples:
+
+  ramekin check oci:./web
+  ramekin check docker://localhost:5000/web:1 --fail-on warning
+  ramekin check oci:./web oci:./api --format sarif > check.sarif
+"""
+
+FLEET = """\
+Examples:
+
+  ramekin fleet oci:./images
+  ramekin fleet docker://localhost:5000/team --tags 'v*' --shallow
+  ramekin fleet images.txt --html fleet.html
+"""
+
 SCHEMA = """\
 Examples:
 
@@ -138,4 +158,19 @@ Examples:
   ramekin serve
   ramekin serve --host 0.0.0.0 --config registry.yaml
   ramekin serve --replica --store s3://BUCKET/PREFIX
+"""
+
+INSPECT = """\
+Examples:
+
+  ramekin inspect docker://localhost:5000/web:1
+  ramekin inspect docker-daemon:web --html web.html
+  ramekin inspect oci:./web --json | jq .savings
+"""
+
+DIFF = """\
+Examples:
+
+  ramekin diff oci:./web:1 oci:./web:2
+  ramekin diff docker://localhost:5000/web:1 oci:./web --html diff.html
 """

@@ -20,6 +20,7 @@ from ramekin.errors import RamekinError, UsageError
 
 _BUILDING = Group("Building", sort_key=1)
 _IMAGES = Group("Images", sort_key=2)
+_ANALYSIS = Group("Anyone's images", sort_key=3)
 _PACKAGES = Group("Packages", sort_key=3)
 _HOUSEHOLD = Group("Household", sort_key=4)
 
@@ -47,6 +48,10 @@ _command("why:why", _IMAGES, "Explain why a package or file is in an image, or n
 _command("copy:copy", _IMAGES, "Copy an image between any two transports.", examples.COPY)
 _command("run:run", _IMAGES, "Try an image in a sandbox.", examples.RUN)
 _command("validate:validate", _IMAGES, "Check an image against the OCI specifications.", examples.VALIDATE)
+_command("inspect:inspect", _ANALYSIS, "Say where the bytes of an image are.", examples.INSPECT)
+_command("diff:diff", _ANALYSIS, "Say what two images have not in common.", examples.DIFF)
+_command("check:check", _ANALYSIS, "Judge images: waste, risks, what defeats sharing.", examples.CHECK)
+_command("fleet:fleet", _ANALYSIS, "Say what images cost together and what would save most.", examples.FLEET)
 _command("packages:search", _PACKAGES, "Find packages by words.", examples.SEARCH)
 _command("packages:show", _PACKAGES, "Say what is known of a package.", examples.SHOW)
 app.command("ramekin.cli.store:app", name="store", group=_HOUSEHOLD, help="Look after the store.")

@@ -11,7 +11,20 @@ from __future__ import annotations
 import mmap
 from typing import Any, Protocol
 
-from ramekin.analyze.examine import elf, jar, node, python, rpm
+from ramekin.analyze.examine import (
+    clock,
+    elf,
+    jar,
+    kin,
+    media,
+    node,
+    packed,
+    python,
+    rpm,
+    script,
+    secret,
+    squeezed,
+)
 
 Data = bytes | bytearray | mmap.mmap
 HEAD = 512
@@ -28,4 +41,17 @@ class Examiner(Protocol):
         """What the content tells, or None."""
 
 
-EXAMINERS: tuple[Examiner, ...] = (elf, jar, node, python, rpm)
+EXAMINERS: tuple[Examiner, ...] = (
+    elf,
+    jar,
+    node,
+    python,
+    rpm,
+    clock,
+    kin,
+    media,
+    packed,
+    script,
+    secret,
+    squeezed,
+)

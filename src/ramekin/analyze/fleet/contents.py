@@ -25,8 +25,8 @@ SHOWN = 200
 class Bundle:
     """Files of one image that belong together: a package, or what no package owns (`package` is empty).
 
-    Bundles with one `key` have the same files; `home` names the layers that they lie in. `unpacked` is bytes of content, `stored` those that a
-    registry keeps, by the image's own ratio.
+    Bundles with one `key` have the same files; `home` names the layers that they lie in. `unpacked` is bytes
+    of content, `stored` those that a registry keeps, by the image's own ratio.
     """
 
     key: str
@@ -143,7 +143,7 @@ def bundles(read: ReadImage, stack: Stack, owners: Owners) -> tuple[Bundle, ...]
         name, kind = "", ""
         if number >= 0:
             package = owners.packages[number]
-            kind, name = package.kind, f"{package.name} {package.version}".strip()
+            kind, name = package.system, f"{package.name} {package.version}".strip()
         size = sum(row[2] for row in rows)
         key = f"{kind}:{name}:{state.hexdigest()[:16]}"
         home = " ".join(sorted(homes[number]))
@@ -152,7 +152,7 @@ def bundles(read: ReadImage, stack: Stack, owners: Owners) -> tuple[Bundle, ...]
 
 
 def by_package(ones: Sequence[Sequence[Bundle]]) -> ByPackage:
-    """How often the fleet's layers hold each package; images with a package in the same layers share a copy."""
+    """How often the fleet's layers hold each package; images that have it in the same layers share a copy."""
     users: Counter[str] = Counter()
     known: dict[str, Bundle] = {}
     copies: dict[str, set[str]] = defaultdict(set)

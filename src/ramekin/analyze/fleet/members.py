@@ -37,7 +37,7 @@ class Filter:
 def expand(
     words: Sequence[str],
     *,
-    chosen: Filter = Filter(),  # noqa: B008
+    chosen: Filter = Filter(),
     plain_http: bool = False,
     progress: Progress = SILENT,
 ) -> tuple[Reference, ...]:

@@ -27,7 +27,7 @@ def tables(fleet: Fleet, size: Callable[[int], str], shown: int) -> Iterator[Tab
     f = fleet.figures
     loss = f"{size(f.chain_loss)} of it the same layers above others" if f.chain_loss else ""
     unpacked = "" if fleet.deep else "as stored: sizes on disk need the layers"
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("images, each alone", size(f.alone), f"{f.images:,} images, {f.layers:,} layers"),
         ("a registry stores", size(f.registry), f"and {size(f.documents)} of manifests and configs"),
         ("a node without any pulls for one", size(f.cold), f"on average; {size(f.coldest)} at most"),
@@ -128,8 +128,8 @@ def tables(fleet: Fleet, size: Callable[[int], str], shown: int) -> Iterator[Tab
 def notes(fleet: Fleet) -> Iterator[str]:
     """What the figures take for granted."""
     yield (
-        "engines share a layer on disk only where all layers below it are the same (chain ID); disk is counted "
-        "so, for a node with all images; containerd keeps the pulled blobs beside it"
+        "engines share a layer on disk only where all layers below it are the same (chain ID); disk is "
+        "counted so, for a node with all images; containerd keeps the pulled blobs beside it"
     )
     yield (
         f"a year has {fleet.rates.base_builds:g} builds of each base, with all layers above it, and "

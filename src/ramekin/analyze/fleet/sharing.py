@@ -182,8 +182,8 @@ def matrix(members: Sequence[Member]) -> tuple[tuple[int, ...], ...]:
             users[blob].append(number)
     # layers that stand in the same images are added up first: fleets have few such groups
     groups: Counter[tuple[int, ...]] = Counter()
-    for blob, images in users.items():
-        groups[tuple(images)] += sizes[blob]
+    for blob, holders in users.items():
+        groups[tuple(holders)] += sizes[blob]
     rows = [[0] * len(members) for _ in members]
     for images, size in groups.items():
         for one_image in images:

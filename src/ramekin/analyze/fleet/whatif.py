@@ -98,8 +98,8 @@ def by_package(
             if bundle.package:
                 where[bundle.key].append(number)
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for key, images in where.items():
-        groups[tuple(images)].append(key)
+    for key, users in where.items():
+        groups[tuple(users)].append(key)
     stored = {images: sum(known[key].stored for key in keys) for images, keys in groups.items()}
     ranked = sorted(groups, key=lambda images: (-stored[images] * (len(images) - 1), images))
     taken: Counter[int] = Counter()
@@ -172,5 +172,5 @@ def _moved(
 
 
 def _yearly(members: Sequence[Member], rates: Rates) -> int:
-    """Bytes of a year of builds of all bases, and of everything above them with each, each blob once a build."""
+    """Bytes of a year of builds of all bases and, with each, of everything above them."""
     return round(figures(members).registry * rates.base_builds)
