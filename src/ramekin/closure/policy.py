@@ -53,7 +53,7 @@ class Policy:
     """The rules of data/policy.yaml.
 
     `essential` gives for a command the Essential package that brings it; `anyones` are paths of Essential packages
-    that count wherever they stand.
+    that count wherever they stand, `started` commands that programs start by bare names.
     """
 
     digest: str
@@ -63,6 +63,7 @@ class Policy:
     module_folders: re.Pattern[str]
     ignored_commands: frozenset[str]
     anyones: frozenset[str]
+    started: frozenset[str]
     essential: Mapping[str, str]
     corrections: tuple[Correction, ...]
     parts: tuple[tuple[re.Pattern[str], str], ...]
@@ -133,6 +134,7 @@ def load() -> Policy:
         ignored_paths=_any(rule["match"] for rule in rules["ignored_paths"]),
         module_folders=_any(rule["match"] for rule in rules["module_folders"]),
         ignored_commands=frozenset(name for rule in rules["ignored_commands"] for name in rule["names"]),
+        started=frozenset(rules["started_by_name"]),
         anyones=frozenset(rules["essential_paths_for_all"]),
         essential=essential,
         parts=tuple((_any([rule["match"]]), rule["reason"]) for rule in rules["parts"]),
@@ -160,10 +162,20 @@ def _any(patterns: Any) -> re.Pattern[str]:
 
 def place_of(path: str) -> str:
     """The name of the place in which a tree path lies."""
-    for place in load().places:
-        if place.match.match(path):
-            return place.name
-    return "other"
+    match = _all_places().match(path)
+    return (match.lastgroup if match else None) or "other"
+
+
+@cache
+def _all_places() -> re.Pattern[str]:
+    """One pattern for all places, so that the first that matches is found in one go."""
+    parts = (f"(?P<{place.name}>{_ungrouped(place.match.pattern)})" for place in load().places)
+    return re.compile("|".join(parts), re.DOTALL)
+
+
+def _ungrouped(pattern: str) -> str:
+    """`pattern` without groups of its own, which would hide the name of the place."""
+    return re.sub(r"(?<!\\)\((?!\?)", "(?:", pattern)
 
 
 def is_command(path: str) -> bool:

@@ -141,7 +141,7 @@ def test_odd_files_are_skipped_by_name() -> None:
             "usr/lib/bad.so": b"\x7fELF\x02\x01" + b"\xff" * 100,
             "usr/bin/nul": b"#!/bin/sh\nls\0ls\n",
             "etc/huge.conf": b"/etc/other\n" * (TEXT_LIMIT // 10),
-            "usr/lib/python3/dist-packages/old.py": b"import json\nprint 'old'\n",
+            "usr/bin/old": b"#!/usr/bin/python3\nimport json\nprint 'old'\n",
             "usr/share/java/no.jar": b"PK\x03\x04 no",
             "usr/share/\udcff\udcfe": b"x",
             "usr/share/line\nbreak": b"x",
@@ -149,7 +149,7 @@ def test_odd_files_are_skipped_by_name() -> None:
         },
     )
     named = "\n".join(known.evidence.notes)
-    for path in ("bad.so", "bin/nul", "huge.conf", "old.py", "no.jar", r"\udcff", r"line\nbreak"):
+    for path in ("bad.so", "bin/nul", "huge.conf", "bin/old", "no.jar", r"\udcff", r"line\nbreak"):
         assert path in named, path
     assert (Kind.PYTHON, "json") in needs(known)
 

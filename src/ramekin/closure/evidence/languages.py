@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 # literals first, so that the search for them runs in C over the whole
 _PERL_USES = (re.compile(rb"use[ \t]+([A-Za-z][\w:]*)"), re.compile(rb"require[ \t]+([A-Za-z][\w:]*)"))
@@ -21,44 +22,58 @@ _NODE = (
     re.compile(rb"import[ \t]*\(?[ \t]*['\"]([@A-Za-z0-9_./:-]+)['\"]"),
     re.compile(rb"from[ \t]*['\"]([@A-Za-z0-9_./:-]+)['\"]"),
 )
-_PERL_PRAGMAS = frozenset(("base", "parent", "v5", "v6"))
+_PERL_PARENTS = frozenset(("base", "parent"))
 
 
-def perl(data: bytes) -> set[str]:
-    """Modules (`A::B`) that Perl source uses or requires; documentation and what stands after `__END__` aside."""
-    data = _without_pod(data)
-    found = set()
+def perl(data: bytes, known: Collection[str] = ()) -> set[str]:
+    """Modules (`A::B`) that Perl source uses or requires, those that are known already aside.
+
+    Documentation (perlpod) and what stands after `__END__` are left out.
+    """
+    found: set[str] = set()
+    code: list[tuple[int, int]] | None = None
+    end = _perl_end(data)
     for pattern in _PERL_USES:
-        for match in pattern.finditer(data):
+        for match in pattern.finditer(data, 0, end):
+            name = match[1].decode("ascii", "replace").rstrip(":")
+            if name in known or name in found or (name[0] == "v" and name[1:2].isdigit()):
+                continue
             place = match.start()
-            if _PERL_BEFORE.match(data, data.rfind(b"\n", 0, place) + 1, place):
-                found.add(match[1].decode("ascii", "replace").rstrip(":"))
-    for listed in _PERL_PARENT.findall(data):
-        found.update(name.decode("ascii", "replace") for name in _PERL_NAME.findall(listed))
-    return {name for name in found if name not in _PERL_PRAGMAS and not re.match(r"v?\d", name)}
+            if not _PERL_BEFORE.match(data, data.rfind(b"\n", 0, place) + 1, place):
+                continue
+            if code is None:
+                code = _perl_code(data)
+            if any(start <= place < end for start, end in code):
+                found.add(name)
+    if found & _PERL_PARENTS or b"use base" in data or b"use parent" in data:
+        for listed in _PERL_PARENT.findall(data):
+            found.update(name.decode("ascii", "replace") for name in _PERL_NAME.findall(listed))
+    return found - _PERL_PARENTS
 
 
-def _without_pod(data: bytes) -> bytes:
-    """`data` without blocks of documentation (perlpod), and without what follows `__END__`."""
-    end = min(
-        (place for mark in (b"\n__END__", b"\n__DATA__") if (place := data.find(mark)) >= 0),
-        default=len(data),
-    )
-    place, parts = 0, []
-    while True:
-        start = data.find(b"\n=", place, end)
-        if start < 0 or not data[start + 2 : start + 3].isalpha():
-            if start < 0:
-                parts.append(data[place:end])
-                return b"\n".join(parts)
-            parts.append(data[place : start + 2])
-            place = start + 2
+def _perl_end(data: bytes) -> int:
+    ends = [place for mark in (b"\n__END__", b"\n__DATA__") if (place := data.find(mark)) >= 0]
+    return min(ends, default=len(data))
+
+
+def _perl_code(data: bytes) -> list[tuple[int, int]]:
+    """The runs of `data` that are neither documentation nor behind `__END__`."""
+    end = _perl_end(data)
+    place, runs = 0, []
+    start = 0 if data[:1] == b"=" else data.find(b"\n=", 0, end)
+    while start >= 0:
+        first = start if data[start : start + 1] == b"=" else start + 1
+        if not data[first + 1 : first + 2].isalpha():
+            start = data.find(b"\n=", first, end)
             continue
-        parts.append(data[place:start])
+        runs.append((place, start))
         stop = data.find(b"\n=cut", start, end)
         if stop < 0:
-            return b"\n".join(parts)
+            return runs
         place = stop + 5
+        start = data.find(b"\n=", place, end)
+    runs.append((place, end))
+    return runs
 
 
 def ruby(data: bytes) -> set[str]:

@@ -1,7 +1,7 @@
 """Imports of Python source, by its own grammar.
 
-`ast` costs far more than unpacking does, so it is asked only where it can tell something new: a search
-finds lines that look like imports, and a file is parsed when one of them names a module that no file before it showed.
+`ast` costs far more than unpacking does. Scripts are parsed; in modules a search finds the lines that are import
+statements, and a file is parsed where such a line may stand in a string and names something new.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ _LINE = re.compile(rb"[ \t]*(?:from[ \t]+([A-Za-z_][\w.]*)[ \t]+import\b|import[
 _CALL = re.compile(rb"(?:import_module|__import__)\(\s*['\"]([A-Za-z_][\w.]*)['\"]")
 
 
-def candidates(data: bytes) -> set[str]:
-    """Modules in lines that look like imports; some may stand in strings."""
-    found: set[str] = set()
+def candidates(data: bytes) -> tuple[set[str], set[str]]:
+    """Modules in lines that look like imports: those in code, and those that may stand in a string."""
+    sure: set[str] = set()
+    doubtful: set[str] = set()
+    counted, quotes = 0, [0, 0]
     for word in _IMPORT.finditer(data):
-        match = _LINE.match(data, data.rfind(b"\n", 0, word.start()) + 1, word.end() + 400)
+        start = data.rfind(b"\n", 0, word.start()) + 1
+        match = _LINE.match(data, start, word.end() + 400)
         if match is None:
             continue
+        for place, quote in enumerate((b'"""', b"'''")):
+            quotes[place] += data.count(quote, counted, start)
+        counted = start
+        found = doubtful if quotes[0] % 2 or quotes[1] % 2 else sure
         source, listed = match.groups()
         if source:
             found.add(source.decode("ascii", "replace"))
@@ -32,8 +39,8 @@ def candidates(data: bytes) -> set[str]:
                 if words and (len(words) == 1 or words[1] == b"as"):
                     found.add(words[0].decode("ascii", "replace"))
     if b"import_" in data or b"__import" in data:
-        found.update(name.decode("ascii", "replace") for name in _CALL.findall(data))
-    return found
+        sure.update(name.decode("ascii", "replace") for name in _CALL.findall(data))
+    return sure, doubtful - sure
 
 
 def imports(data: bytes) -> dict[str, bool]:

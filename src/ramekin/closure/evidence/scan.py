@@ -43,6 +43,8 @@ _HEAD = 256
 _FILES_A_NEED = 4
 _MOST_FILES = 400
 _MOST_PATHS = 400
+_PARSED = 1 << 16
+"""Bytes of a Python script that is parsed as a whole."""
 _MOST_COMMANDS = 40
 _SOURCES = re.compile(
     r".*\.(?:[chly]|cc|cpp|cxx|hh|hpp|hxx|tcc|rs|go|ml|mli|hs|inc|f|f90|ads|adb|java|s|S|o|a|la|html?|txt)\Z"
@@ -83,7 +85,7 @@ _STARTS = tuple(
 _MOST_STRINGS = 4 << 20
 """Bytes of strings that are searched for command lines."""
 _DEVELOPMENT = re.compile(r"usr/include/.|usr/lib/(?:.*/)?[^/]+\.[ao]\Z")
-_QUIET = frozenset(("documentation", "hook", "build"))
+_QUIET = frozenset(("documentation", "hook"))
 
 
 @dataclass(slots=True)
@@ -103,11 +105,11 @@ class _File:
 
 @dataclass(slots=True)
 class _Python:
-    """A Python source whose imports wait to be confirmed by a parser."""
+    """A Python source with lines that are imports or stand in strings, which a parser can tell."""
 
     file: _File
     data: bytes
-    modules: set[str]
+    doubtful: set[str]
 
 
 def scan(prepared: Prepared) -> Scanned:
@@ -129,6 +131,7 @@ class _Scan:
         self.hard: list[tuple[int, int]] = []
         self.modules: dict[str, list[str]] = {}
         self.python: list[_Python] = []
+        self.shown: dict[str, set[str]] = {}
         self.declared = _declared(prepared)
         self.words: dict[int, set[str]] = {}
 
@@ -172,7 +175,7 @@ class _Scan:
             self._name_module(number, path)
             return
         self._name_module(number, path)
-        suffix = posixpath.splitext(path)[1]
+        suffix = path[path.rfind(".") :]
         if path.startswith(
             ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/zoneinfo/", "var/lib/dpkg/")
         ):
@@ -217,7 +220,7 @@ class _Scan:
         return file
 
     def _name_module(self, number: int, path: str) -> None:
-        for language, name_of in _NAMERS:
+        for language, name_of in _NAMERS.get(path[path.rfind(".") :], ()):
             name = name_of(path)
             if name is not None:
                 self.modules.setdefault(language, []).append(f"{name} {number}")
@@ -271,13 +274,14 @@ class _Scan:
 
     def _started(self, file: _File, data: bytes, start: int, end: int) -> None:
         """Commands that a program starts by name, where the name is that of a declared package or leads a line."""
-        few = end - start < _MOST_STRINGS
-        lines = strings.command_lines(data, start, end) if few else set()
-        if few:
-            self.words.setdefault(file.number, set()).update(strings.words(data, start, end))
+        rules = policy.load()
         named = {name for name in self.declared if data.find(b"\0" + name.encode() + b"\0", start, end) >= 0}
-        called = sorted(lines - policy.load().ignored_commands)[:_MOST_COMMANDS]
-        file.add(Kind.COMMAND, {*called, *(named - policy.load().ignored_commands)})
+        if end - start < _MOST_STRINGS:
+            words = strings.words(data, start, end)
+            self.words.setdefault(file.number, set()).update(words)
+            lines = strings.command_lines(data, start, end) - rules.ignored_commands
+            named |= {*sorted(lines)[:_MOST_COMMANDS], *(words & rules.started)}
+        file.add(Kind.COMMAND, named - rules.ignored_commands)
 
     def _worth(self, paths: set[str]) -> list[str]:
         kept = [path for path in sorted(paths) if not _SOURCES.match(path)]
@@ -310,15 +314,14 @@ class _Scan:
             file.add(Kind.COMMAND, (name for name in called if "/" not in name and name not in ignored))
             file.add(Kind.PATH, (name for name in called if name.startswith("/")))
         elif language == "python":
-            if modules := python.candidates(data):
-                self.python.append(_Python(file, data, modules))
+            self._python(file, data)
+        elif language == "perl":
+            known = self.shown.setdefault(language, set()) if file.place == language else set()
+            found = languages.perl(data, known)
+            known |= found
+            file.add(Kind.PERL, found)
         else:
-            read = {
-                "perl": languages.perl,
-                "ruby": languages.ruby,
-                "php": languages.php,
-                "node": languages.node,
-            }
+            read = {"ruby": languages.ruby, "php": languages.php, "node": languages.node}
             file.add(_LANGUAGES[language], read[language](data))
         comment = b"//" if language in ("php", "node") else b"#"
         file.add(Kind.PATH, self._worth(strings.paths(data, comment=comment)))
@@ -341,38 +344,40 @@ class _Scan:
             if name.isprintable() and ":" not in name:
                 file.add(Kind.JAVA, (_absolute(file.path, name),))
 
+    def _python(self, file: _File, data: bytes) -> None:
+        if file.place != "python" and len(data) <= _PARSED:
+            try:
+                for name, optional in python.imports(data).items():
+                    file.add(Kind.PYTHON, (name,), optional=optional)
+                return
+            except (SyntaxError, ValueError) as error:
+                self._unparsed(file, error)
+        sure, doubtful = python.candidates(data)
+        file.add(Kind.PYTHON, sure - python.COMPILED_IN)
+        if doubtful := doubtful - python.COMPILED_IN:
+            self.python.append(_Python(file, data, doubtful))
+        self.shown.setdefault("python", set()).update(sure)
+
+    def _unparsed(self, file: _File, error: SyntaxError | ValueError) -> None:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        self.notes.append(f"{file.path}: imports searched for, not parsed: {reason}")
+
     def _confirm(self) -> None:
-        """Ask the parser about imports that no file before has shown, within a budget of bytes."""
-        own = {line.split(" ", 1)[0] for line in self.modules.get("python", ())}
-        tops = {name.partition(".")[0] for name in own}
-        shown: set[str] = set()
-        budget = max(1 << 15, self.total >> 7)
+        """Ask the parser about imports that may stand in strings, within a budget of bytes."""
+        shown = self.shown.setdefault("python", set())
+        budget = max(1 << 13, self.total >> 8)
         for waiting in sorted(self.python, key=lambda source: (len(source.data), source.file.number)):
-            file = waiting.file
-            file.add(Kind.PYTHON, (name for name in waiting.modules if name in own))
-            outside = {
-                name
-                for name in waiting.modules
-                if name not in own and (name.partition(".")[0] not in tops or "." in name)
-            } - python.COMPILED_IN
-            new = outside - shown
-            confirmed: dict[str, bool] = dict.fromkeys(outside & shown, False)
-            if new and len(waiting.data) <= budget:
+            file, new = waiting.file, waiting.doubtful - shown
+            if not new:
+                continue
+            if len(waiting.data) <= budget:
                 budget -= len(waiting.data)
                 try:
-                    parsed = python.imports(waiting.data)
+                    new &= python.imports(waiting.data).keys()
                 except (SyntaxError, ValueError) as error:
-                    reason = error.msg if isinstance(error, SyntaxError) else str(error)
-                    self.notes.append(f"{file.path}: imports searched for, not parsed: {reason}")
-                    confirmed.update(dict.fromkeys(new, False))
-                else:
-                    confirmed = {name: parsed[name] for name in outside if name in parsed}
-            else:
-                confirmed.update(dict.fromkeys(new, False))
-            for name, optional in confirmed.items():
-                file.add(Kind.PYTHON, (name,), optional=optional)
-                if not optional:
-                    shown.add(name)
+                    self._unparsed(file, error)
+            file.add(Kind.PYTHON, new)
+            shown |= new
 
     def _evidence(self, own: dict[str, int]) -> PackageEvidence:
         facts = self.prepared.facts
@@ -460,12 +465,15 @@ class _Scan:
 
 
 _MODULE_KINDS = frozenset(_LANGUAGES.values())
-_NAMERS = (
-    ("python", python.module_name),
-    ("perl", languages.perl_module),
-    ("ruby", languages.ruby_feature),
-    ("node", languages.node_module),
-)
+_NAMERS = {
+    ".py": (("python", python.module_name),),
+    ".so": (("python", python.module_name), ("ruby", languages.ruby_feature)),
+    ".pm": (("perl", languages.perl_module),),
+    ".pl": (("perl", languages.perl_module),),
+    ".rb": (("ruby", languages.ruby_feature),),
+    ".js": (("node", languages.node_module),),
+    ".json": (("node", languages.node_module),),
+}
 
 
 class _Reader:
