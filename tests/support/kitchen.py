@@ -29,12 +29,13 @@ def prose(words: int, seed: int) -> bytes:
 
 
 def packages() -> list[Deb]:
-    """`gratin` and what it needs; `leek`, which it does not; `stew`, which needs what nobody has;
-    `souffle`, whose script does what nothing stands in for."""
+    """`gratin` and what it needs, `dash` (its shell) unsaid as of all Essential packages; `leek`, which it
+    does not need; `stew`, which needs what nobody has; `souffle`, whose script does what nothing stands in
+    for."""
     mtime = 1_700_000_000
     files: dict[str, Mapping[str, bytes | Entry]] = {
         "gratin": {
-            "usr/bin/gratin": b"#!/bin/sh\necho gratin\n",
+            "usr/bin/gratin": b"#!/bin/sh\n. /usr/share/potato/peel\n. /usr/share/cream/jug\necho gratin\n",
             "usr/bin/dauphinois": Entry(
                 path="", kind=Kind.HARDLINK, mode=0o755, mtime=mtime, target="usr/bin/gratin"
             ),
@@ -58,6 +59,9 @@ def packages() -> list[Deb]:
             "usr/share/cream/jug": prose(30_000, 7),
             "usr/share/doc/cream/copyright": b"Copyright: none\n",
         },
+        "dash": {"usr/bin/dash": prose(5_000, 11), "usr/bin/sh": symlink("", "dash", mtime=mtime)},
+        # Essential, so that nobody declares it
+        "dash": {"bin/sh": b"\0not a shell\n", "usr/share/doc/dash/copyright": b"Copyright: none\n"},
         "leek": {"usr/share/leek/green": prose(50, 8)},
         "souffle": {"usr/share/souffle/oven": prose(50, 9)},
         "stew": {"usr/share/stew/pot": prose(50, 10)},
@@ -75,6 +79,7 @@ def packages() -> list[Deb]:
             files=content,
             depends=depends.get(name, ""),
             scripts=scripts.get(name, {}),
+            fields={"Essential": "yes"} if name == "dash" else {},
             compression="none",
             mtime=mtime,
         )
