@@ -93,6 +93,8 @@ def serve(config: Config, make_provider: MakeProvider, make_routes: MakeRoutes) 
         respawn_failed_workers=True,
         workers_kill_timeout=max(1, int(limits.stop_seconds)),
     )
+    # a worker that is told to end before it listens to signals would never hear of it
+    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     try:
         server.serve(
             target_loader=partial(_load, config, make_provider, make_routes, os.getpid()), wrap_loader=False
