@@ -267,9 +267,16 @@ class _Follow:
         ours, theirs = self.evidence[name], self.evidence[other]
         if ours.development and theirs.development:
             return True
-        if self.offers.origin[other] != self.offers.origin[name] or not self.offers.substantial(other):
+        if not self.offers.substantial(other):
             return False
-        return theirs.data_only or bool(theirs.modules) or self.offers.share_private_folder(name, other)
+        if self.offers.origin[other] != self.offers.origin[name]:
+            return self.offers.extends(name, other)
+        return (
+            theirs.data_only
+            or bool(theirs.modules)
+            or self.offers.plugins_only(other)
+            or self.offers.share_private_folder(name, other)
+        )
 
     def _file(self, name: str, number: int) -> None:
         if name in self.shallow and self.reached[name, number] is None:
@@ -297,7 +304,7 @@ class _Follow:
                     continue
                 if ".so" in need.target and self.offers.anywhere(need):
                     continue
-                if self.offers.essential(need) is None or not self._may_want(name, need, None):
+                if self.offers.essential(need) is None:
                     dead.update(dict.fromkeys(need.files, need.target))
         return dead
 
@@ -318,7 +325,9 @@ class _Follow:
         if need.target in self.policy.anyones:
             return True
         if need.kind is Kind.INTERPRETER:
-            return posixpath.basename(need.target) in ("sh", "bash") or not self.offers.has_programs(name)
+            shell = posixpath.basename(need.target) in ("sh", "bash")
+            reached = number is not None and (name, number) in self.reached
+            return shell or reached or not self.offers.has_programs(name)
         if need.kind is Kind.SHELL:
             return True
         if number is None or not self.offers.is_script(name, number):

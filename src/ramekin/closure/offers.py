@@ -104,6 +104,26 @@ class Offers:
         """The tree path of a package's file."""
         return self._paths[name][number]
 
+    def plugins_only(self, name: str) -> bool:
+        """Whether a package's programs are all plugins: no command, no library where the loader looks."""
+        return bool(self.evidence[name].shared) and not any(
+            self.is_public(path) or self.policy.module_folders.match("/" + path) for path in self._paths[name]
+        )
+
+    def extends(self, name: str, other: str) -> bool:
+        """Whether `other` has Perl modules below one of `name`, which loads them by names that it makes up."""
+        ours = self._perl_modules(name)
+        return bool(ours) and any(
+            module.count("::") > 1 and module.rpartition("::")[0] in ours
+            for module in self._perl_modules(other)
+        )
+
+    def _perl_modules(self, name: str) -> frozenset[str]:
+        for modules in self.evidence[name].modules:
+            if modules.language == Kind.PERL:
+                return frozenset(line.rpartition(" ")[0] for line in modules.names.split("\n"))
+        return frozenset()
+
     def share_private_folder(self, name: str, other: str) -> bool:
         """Whether two packages have files in one folder that is theirs alone, so that they are parts of one program."""
         both = self._folders_of(name) & self._folders_of(other)

@@ -195,7 +195,7 @@ def _links(image: _Image) -> Iterator[Failure]:
 
 def _recipes(image: _Image, followed: Followed, facts: Mapping[str, PackageFacts]) -> Iterator[Failure]:
     users = {user.uid for known in facts.values() for user in known.users} | {0, 65532, 65534}
-    started = {path for path, step in followed.reached if step.kind is Kind.RECIPE}
+    asked = {kept.name for kept in followed.kept if kept.because is None or kept.because.kind is Kind.META}
     for name in image.names:
         known = facts.get(name)
         if known is None:
@@ -205,8 +205,9 @@ def _recipes(image: _Image, followed: Followed, facts: Mapping[str, PackageFacts
         if uid.isdecimal() and int(uid) not in users and int(uid) >= 100:
             yield Failure(name, "", f"its recipe runs as user {uid}, whom no package makes", "give --user")
         for word in (hints.entrypoint or hints.cmd)[:1]:
+            # every package's user must exist, but only what the user asked for is started
             found = image.real(word.strip("/")) if word.startswith("/") else image.command(word)
-            if found is None and started:
+            if found is None and name in asked:
                 yield Failure(
                     name,
                     word.strip("/"),

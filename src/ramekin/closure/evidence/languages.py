@@ -126,3 +126,12 @@ def node_module(path: str) -> str | None:
     """The module name under which Node finds the package at a tree path, or None."""
     match = _NODE_PLACE.match(path) or _NODE_FILE.match(path)
     return match[1] if match else None
+
+
+_PHP_PLACE = re.compile(r"usr/lib/php/\d{8}/([^/]+)\.so\Z")
+
+
+def php_extension(path: str) -> str | None:
+    """The name of the extension that the file at a tree path is, or None."""
+    match = _PHP_PLACE.match(path)
+    return match[1] if match else None

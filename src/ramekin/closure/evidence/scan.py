@@ -467,7 +467,11 @@ class _Scan:
 _MODULE_KINDS = frozenset(_LANGUAGES.values())
 _NAMERS = {
     ".py": (("python", python.module_name),),
-    ".so": (("python", python.module_name), ("ruby", languages.ruby_feature)),
+    ".so": (
+        ("python", python.module_name),
+        ("ruby", languages.ruby_feature),
+        ("php", languages.php_extension),
+    ),
     ".pm": (("perl", languages.perl_module),),
     ".pl": (("perl", languages.perl_module),),
     ".rb": (("ruby", languages.ruby_feature),),
