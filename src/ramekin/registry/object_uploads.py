@@ -104,9 +104,11 @@ class ObjectUploads:
             elif len(chunks) == 1 and size <= COPY_LIMIT:
                 obstore.copy(self._records.bucket, chunks[0].name, name)
             else:
-                obstore.put(
-                    self._records.bucket, name, self._read(chunks), chunk_size=PART, max_concurrency=2
-                )
+                # not visible before `close`; an iterator for `put` could not read from the store itself
+                writer = obstore.open_writer(self._records.bucket, name, buffer_size=PART, max_concurrency=2)
+                for data in self._read(chunks):
+                    writer.write(data)
+                writer.close()
 
     def _read(self, chunks: list[Listed]) -> Iterator[bytes]:
         for one in chunks:
