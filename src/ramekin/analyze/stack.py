@@ -46,6 +46,11 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
     inode: Inode | None = None
 
     @property
+    def content(self) -> File:
+        """The file that has the content, of which a hard link is another name."""
+        return self.inode.file if self.inode is not None else self.file
+
+    @property
     def size(self) -> int:
         """Bytes of content that the path leads to; each hard link has them too."""
         return self.inode.file.size if self.inode is not None else 0

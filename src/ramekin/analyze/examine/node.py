@@ -24,8 +24,10 @@ _decoder = msgspec.json.Decoder(_Package)
 def wants(path: str, size: int, head: bytes) -> bool:
     if not path.endswith("/package.json") or size > _MOST:
         return False
-    parts = path.rsplit("/", 4)
-    return "node_modules" in (parts[-3], parts[-4] if len(parts) > 4 and parts[-3].startswith("@") else "")
+    above, _, name = path.rpartition("/")[0].rpartition("/")
+    if above.rpartition("/")[2].startswith("@"):
+        above = above.rpartition("/")[0]
+    return bool(name) and above.rpartition("/")[2] == "node_modules"
 
 
 def examine(path: str, data: Data) -> dict[str, str] | None:
