@@ -493,7 +493,7 @@ die 6 unless inet_ntoa(scalar gethostbyname('pantry.example')) eq '127.0.0.7';
 die 7 unless `$^X -e 'print 42'` eq '42';
 die 8 unless thaw(freeze({a => 1}))->{a} == 1 && NFD("\x{e2}") ne "\x{e2}" && "\N{GREEK SMALL LETTER ALPHA}" eq "\x{3b1}";
 die 9 unless HTTP::Tiny->new->get($ARGV[0])->{content} eq "from behind\n";
-die 10 unless Math::BigInt->new(2)->bpow(100) eq '1267650600228229401496703205376' && lc("\x{c2}") eq "\x{e2}";
+die 10 unless Math::BigInt->new(2)->bpow(100) eq '1267650600228229401496703205376' && lc("\x{391}") eq "\x{3b1}";
 print JSON::PP->new->canonical->encode({dish => 'gratin', sum => sum(1 .. 4)}), "\n";
 """
     with web_server(b"from behind\n") as url:
@@ -565,9 +565,9 @@ def guile(box: Box) -> None:
 (display (match '(1 2) ((a b) (+ a b)))) (newline)
 (display (match:substring (string-match "gr[a-z]+" "a gratin"))) (newline)
 (display (fold + 0 (par-map (lambda (n) (* n n)) (iota 5)))) (newline)
-(display (bytevector-length (string->bytevector "gr\\xe2;tin" "ISO-8859-1"))) (newline)
+(display (bytevector-length (string->bytevector "gr\\xe2tin" "ISO-8859-1"))) (newline)
 (display (strftime "%z" (localtime 1719828000 "Europe/Berlin"))) (newline)
-(receive (answer body) (http-get (cadr (command-line))) (display (string-trim-both body))) (newline)
+(receive (answer body) (http-get (cadr (command-line))) (display (string-trim-both (utf8->string body)))) (newline)
 """
     box.write("/srv/app.scm", program)
     with web_server(b"leek\n") as url:

@@ -131,14 +131,14 @@ backend nobody
 def caddy(box: Box) -> None:
     port = free_port()
     box.write("/srv/index.html", "<h1>gratin</h1>\n")
-    box.write("/srv/hello.txt", '{{ "gratin" | upper }}\n')
+    box.write("/srv/hello.html", '{{ "gratin" | upper }}\n')
     box.write(
         "/etc/caddy/Caddyfile",
         f"{{\n admin off\n auto_https off\n}}\nhttp://:{port} {{\n root * /srv\n encode gzip\n templates\n file_server\n}}\n",
     )
     with box.serve("/usr/bin/caddy", "run", "--config", "/etc/caddy/Caddyfile", port=port, env={"HOME": "/tmp"}):
         assert fetch(f"http://127.0.0.1:{port}/").body == b"<h1>gratin</h1>\n"
-        assert fetch(f"http://127.0.0.1:{port}/hello.txt").body == b"GRATIN\n"
+        assert fetch(f"http://127.0.0.1:{port}/hello.html").body == b"GRATIN\n"
 
 
 def varnish(box: Box) -> None:
@@ -170,9 +170,7 @@ def squid(box: Box) -> None:
         f"http_port 127.0.0.1:{port}\nacl here dst 127.0.0.0/8\nhttp_access allow here\nhttp_access deny all\n"
         "cache_mem 8 MB\npid_filename none\ncache_effective_user proxy\nvisible_hostname pantry.example\n",
     )
-    with web_server({"/dish": b"gratin\n"}) as behind, box.serve(
-        "/usr/sbin/squid", "--foreground", "-YC", "-f", "/etc/squid/squid.conf", port=port
-    ) as server:
+    with web_server({"/dish": b"gratin\n"}) as behind, box.serve(port=port) as server:
         proxy = f"http://127.0.0.1:{port}"
         found = fetch(f"{behind}dish", proxy=proxy)
         assert found.body == b"gratin\n", server.output

@@ -99,13 +99,15 @@ grep -P 'gr(?=a)' -o '/tmp/a/b/a dish'
 ps -o pid= -p $$ | tr -d ' ' | grep -q "^$$\$" && echo self
 flock /tmp/lock -c 'echo locked'
 getopt -o a: -- -a x | tr -s ' '
-diff <(echo 1) <(echo 1) 2>/dev/null || echo "no diff here"
 setpriv --reuid 65532 --regid 65532 --clear-groups id -un
 free -m | grep -c Mem
 rev <<< nitarg; mountpoint -q /proc && echo proc
 """
     said = box.run("/usr/bin/bash", "-c", script).split("\n")
-    assert said == ["/tmp/a/b/a dish", "5", "found", "g", "gr", "self", "locked", " -a 'x' --", *said[8:9], "nonroot", "1", "gratin", "proc", ""], said
+    assert said == [
+        *("/tmp/a/b/a dish", "4", "found", "g", "gr", "self", "locked", " -a 'x' --", "nonroot", "1"),
+        *("gratin", "proc", ""),
+    ], said
 
 
 def tmux(box: Box) -> None:

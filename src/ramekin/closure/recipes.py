@@ -13,6 +13,7 @@ from functools import cache
 from ramekin.closure import accounts, certificates, data
 from ramekin.closure.files import Files
 from ramekin.closure.model import Alternative, DeferredLink, Hints
+from ramekin.closure.multiarch import MULTIARCH
 from ramekin.closure.scripts import Outcome
 from ramekin.closure.slices import glob
 from ramekin.errors import FormatError
@@ -57,15 +58,17 @@ def needs(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _fill(package: str) -> Callable[[str], str]:
-    """Puts the version in the package's name for `{version}`."""
+def _fill(package: str, files: Files | None = None) -> Callable[[str], str]:
+    """Puts the version in the package's name for `{version}`, its folder of libraries for `{triplet}`."""
     version = (re.search(r"[0-9][0-9.]*", package) or [""])[0]
-    return lambda text: text.replace("{version}", version)
+    folders = (name for name in MULTIARCH.values() if files and f"usr/lib/{name}" in files.entries)
+    triplet = next(folders, "")
+    return lambda text: text.replace("{version}", version).replace("{triplet}", triplet)
 
 
 def apply(found: data.Recipe, package: str, files: Files, outcome: Outcome) -> None:
     """Do to `files` what a recipe says. `FormatError` when it names what the package has not."""
-    fill = _fill(package)
+    fill = _fill(package, files)
     for name in found.users:
         user = accounts.table().users.get(name)
         if user is None:
@@ -118,7 +121,7 @@ def apply(found: data.Recipe, package: str, files: Files, outcome: Outcome) -> N
 
 def deferred(found: data.Recipe, package: str, files: Files) -> tuple[DeferredLink, ...]:
     """Links that a recipe makes only beside other packages, or only where no package has the path."""
-    fill = _fill(package)
+    fill = _fill(package, files)
     links = [
         DeferredLink(fill(link.path), fill(link.target), fill(link.when))
         for link in found.links
