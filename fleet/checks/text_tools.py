@@ -98,9 +98,9 @@ def parallel(box: Box) -> None:
 
 
 def bc(box: Box) -> None:
-    assert box.start("-l", stdin="scale=10; e(1); 2^100; define f(n) { if (n < 2) return 1; return n * f(n - 1); }\nf(20)\n") == (
-        "2.7182818284\n1267650600228229401496703205376\n2432902008176640000\n"
-    )
+    program = "scale=10\ne(1)\n2^100\ndefine f(n) {\nif (n < 2) return (1)\nreturn (n * f(n - 1))\n}\nf(20)\n"
+    said = box.start("-l", stdin=program)
+    assert said == "2.7182818284\n1267650600228229401496703205376\n2432902008176640000\n"
 
 
 def file(box: Box) -> None:
