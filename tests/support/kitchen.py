@@ -59,9 +59,8 @@ def packages() -> list[Deb]:
             "usr/share/cream/jug": prose(30_000, 7),
             "usr/share/doc/cream/copyright": b"Copyright: none\n",
         },
-        "dash": {"usr/bin/dash": prose(5_000, 11), "usr/bin/sh": symlink("", "dash", mtime=mtime)},
         # Essential, so that nobody declares it
-        "dash": {"bin/sh": b"\0not a shell\n", "usr/share/doc/dash/copyright": b"Copyright: none\n"},
+        "dash": {"usr/bin/dash": prose(5_000, 11), "usr/bin/sh": symlink("", "dash", mtime=mtime)},
         "leek": {"usr/share/leek/green": prose(50, 8)},
         "souffle": {"usr/share/souffle/oven": prose(50, 9)},
         "stew": {"usr/share/stew/pot": prose(50, 10)},
