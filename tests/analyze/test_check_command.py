@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from shelves import program, subject
+from support.samples import keep, of_manifest
 
 from ramekin.analyze.checks import sarif, table
 from ramekin.analyze.checks.judge import judge
@@ -18,8 +20,6 @@ from ramekin.image import compress, layer, oci, reference, transports
 from ramekin.image.oci import Config, Manifest, RootFS, Runtime
 from ramekin.image.tree import Entry, Tree, file
 from ramekin.store.store import Store
-from shelves import program, subject
-from support.samples import keep, of_manifest
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -78,9 +78,11 @@ def fleet(
             progress=progress,
         )
     if html is not None:
-        from ramekin.analyze.fleet import page
+        from ramekin.analyze import page
+        from ramekin.analyze.fleet.page import page as page_of
 
-        _write(Path(html), page.render(found))
+        page.write(Path(html), page_of(found))
+        terminal.say(f"wrote {html}")
     if json:
         from ramekin.analyze.fleet import rows
 
@@ -151,13 +153,3 @@ def _show(found: Fleet) -> None:
         terminal.write_table(heads, table, numbers=numbers)
     for note in rows.notes(found):
         terminal.say(note, mark="note", style="36")
-
-
-def _write(path: Path, text: str) -> None:
-    from ramekin.errors import RamekinError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RamekinError(f"{path} cannot be written: {error.strerror}") from None
-    terminal.say(f"wrote {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -193,23 +194,33 @@ def interpreters(subject: Subject) -> Iterator[Found]:
         for missing in subject.loader.lacks(path):
             if missing.what == "interpreter":
                 yield Found(f"/{path} cannot run: its interpreter {missing.name} is not there", path)
+    beside: dict[str, list[str]] = defaultdict(list)
     for path, placed in subject.stack.files.items():
         if placed.file.kind is not Kind.FILE or not placed.file.mode & 0o111:
             continue
-        words = subject.stack.traits(path).get("script", {}).get("interpreter", ())
-        if not words or not words[0].startswith("/"):
-            continue
-        name = words[0]
-        if name.endswith("/env") and loading.find_command(subject.stack, subject.outline.config, name):
-            rest = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
-            name = rest[0] if rest else name
-        if loading.find_command(subject.stack, subject.outline.config, name) is None:
-            started = path == subject.program
-            yield Found(
-                f"/{path} cannot run: there is no {name}",
-                path,
-                severity=Severity.ERROR if started else Severity.NOTE,
-            )
+        name = _lacked(subject, path)
+        if name and path == subject.program:
+            yield Found(f"/{path} cannot run: there is no {name}", path)
+        elif name:
+            beside[name].append(path)
+    for name, paths in sorted(beside.items()):
+        more = f", nor can {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        yield Found(
+            f"the script /{paths[0]} cannot run{more}: there is no {name}", paths[0], severity=Severity.NOTE
+        )
+
+
+def _lacked(subject: Subject, path: str) -> str:
+    """The interpreter that a script names and the image has not; empty for all that is well."""
+    words = subject.stack.traits(path).get("script", {}).get("interpreter", ())
+    if not words or not words[0].startswith("/"):
+        return ""
+    name: str = words[0]
+    config = subject.outline.config
+    if name.endswith("/env") and loading.find_command(subject.stack, config, name):
+        rest = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+        name = rest[0] if rest else name
+    return "" if loading.find_command(subject.stack, config, name) else name
 
 
 def libraries(subject: Subject) -> Iterator[Found]:

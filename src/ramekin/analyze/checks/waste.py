@@ -131,8 +131,8 @@ def packed(subject: Subject) -> Iterator[Found]:
     for path, facts in _with(subject, "packed"):
         size = facts["unpacked"]
         yield Found(
-            f"/{path} is packed by UPX ({facts['form']}): each process that runs it has {size:,} bytes of its "
-            "own, neither shared with others nor loaded on demand",
+            f"/{path} is packed by UPX ({facts['form']}): each process that runs it has {size:,} bytes "
+            "of its own, neither shared with others nor loaded on demand",
             path,
             size,
         )

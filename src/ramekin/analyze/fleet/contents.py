@@ -213,6 +213,7 @@ def memory(images: Sequence[ReadImage], stacks: Sequence[Stack], members: Sequen
     found: list[ImageMemory] = []
     unknown: list[str] = []
     for image, stack, member in zip(images, stacks, members, strict=True):
+        line = loading.words(image.outline.config)
         start = loading.program(stack, image.outline.config)
         loader = loading.Loader(stack, image.outline.config)
         if start is not None and not loader.elf(start):
@@ -236,7 +237,7 @@ def memory(images: Sequence[ReadImage], stacks: Sequence[Stack], members: Sequen
             by_content[placed.inode.file.digest] = pages
             shared += pages
             private += own
-        found.append(ImageMemory(member.name, "/" + start, len(paths), shared, private, packed))
+        found.append(ImageMemory(member.name, line[0], len(paths), shared, private, packed))
     private = sum(one.private for one in found)
     return Memory(
         alone=sum(one.mapped for one in found) + private,

@@ -28,13 +28,15 @@ class Part:
     """A layer as the figures see it.
 
     Parts with one `blob` are one blob; parts with one `content` are one unpacked layer wherever the same
-    lies below. `stored` is bytes in a registry, `unpacked` bytes on a disk.
+    lies below. `stored` is bytes in a registry, `unpacked` bytes on a disk. `packages` is how many packages
+    a layer is made of that changes with them only; None for one that changes with each build.
     """
 
     blob: str
     content: str
     stored: int
     unpacked: int
+    packages: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,21 @@ def member(outline: Outline, unpacked: Sequence[int] = ()) -> Member:
     """The image that a manifest tells of; without `unpacked` sizes the stored ones stand in for them."""
     sizes = unpacked or [layer.size for layer in outline.layers]
     parts = tuple(
-        Part(str(layer.digest), str(diff_id), layer.size, size)
-        for layer, diff_id, size in zip(outline.layers, outline.diff_ids, sizes, strict=True)
+        Part(str(layer.digest), str(diff_id), layer.size, size, _packages(command))
+        for layer, diff_id, size, command in zip(
+            outline.layers, outline.diff_ids, sizes, outline.commands, strict=True
+        )
     )
     config = outline.manifest.config
     documents = [(str(outline.root.digest), outline.root.size)]
     if config is not None:
         documents.append((str(config.digest), config.size))
     return Member(outline.name, parts, tuple(documents))
+
+
+def _packages(command: str) -> int | None:
+    """How many packages a layer has that Ramekin made."""
+    return command.count(" (source: ") if command.startswith("ramekin: ") else None
 
 
 def figures(members: Sequence[Member]) -> Figures:

@@ -5,13 +5,13 @@ Nothing is built. What is taken for granted:
 - an image that moves to another base keeps the layers above its own, at their sizes;
 - a base is rebuilt `Rates.base_builds` times a year. Whoever stands on it is then built anew, and all layers
   above get new digests, as they do unless a builder is reproducible;
-- a package gets a new version `Rates.package_updates` times a year, and where it has a layer of its own only
-  that layer changes.
+- a package gets a new version `Rates.package_updates` times a year, and where layers are made of packages, as
+  Ramekin's are, only those that have it change.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ def as_is(members: Sequence[Member], bases: Bases, rates: Rates) -> Scenario:
     return Scenario(
         "as-is",
         "As it is",
-        f"{len(bases.bases)} bases, each rebuilt {rates.base_builds:g} times a year",
+        f"{_counted(len(bases.bases), 'base')}, rebuilt {_often(rates.base_builds)}",
         figures(members),
         _yearly(members, rates),
     )
@@ -60,7 +60,7 @@ def one_base(members: Sequence[Member], bases: Bases, rates: Rates) -> Scenario 
         return None
     chosen = bases.bases[0]
     moves = {base.key: chosen.key for base in bases.bases}
-    how = f"all stand on {called(chosen)} of {len(chosen.images)} images"
+    how = f"all stand on {called(chosen)} of {_counted(len(chosen.images), 'image')}"
     return _moved("one-base", "One base for all", how, members, bases, moves, rates)
 
 
@@ -85,59 +85,39 @@ def one_build(members: Sequence[Member], bases: Bases, rates: Rates) -> Scenario
 def by_package(
     members: Sequence[Member], bundles: Sequence[Sequence[Bundle]], rates: Rates, *, most: int = MOST_LAYERS
 ) -> Scenario:
-    """Each package has a layer; packages that stand in exactly the same images share one.
+    """Each package has a layer.
 
     The most shared layers lie lowest, since a chain is only shared from below. What an image has beyond
-    `most` layers, those that save least, goes into its own top layer, with all files of no package.
+    `most` layers, the packages that matter least, goes into its own top layer, with all files of no package.
     """
-    where: dict[str, list[int]] = defaultdict(list)
+    users: Counter[str] = Counter()
     known: dict[str, Bundle] = {}
-    for number, ones in enumerate(bundles):
-        for bundle in ones:
-            known[bundle.key] = bundle
-            if bundle.package:
-                where[bundle.key].append(number)
-    groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for key, users in where.items():
-        groups[tuple(users)].append(key)
-    stored = {images: sum(known[key].stored for key in keys) for images, keys in groups.items()}
-    ranked = sorted(groups, key=lambda images: (-stored[images] * (len(images) - 1), images))
-    taken: Counter[int] = Counter()
-    plans: list[list[Part]] = [[] for _ in members]
-    rests: list[list[Bundle]] = [[b for b in ones if not b.package] for ones in bundles]
-    updates = 0.0
-    chosen: list[tuple[tuple[int, ...], frozenset[int]]] = []
-    for images in ranked:
-        fits = frozenset(number for number in images if taken[number] < most - 1 and len(images) > 1)
-        for number in images:
-            if number in fits:
-                taken[number] += 1
-            else:
-                rests[number].extend(known[key] for key in groups[images])
-        if fits:
-            chosen.append((images, fits))
-            updates += stored[images]
-    for images, fits in sorted(chosen, key=lambda pair: (-len(pair[0]), pair[0])):
-        name = "packages " + " ".join(sorted(groups[images]))
-        size = sum(known[key].unpacked for key in groups[images])
-        for number in fits:
-            plans[number].append(Part(name, name, stored[images], size))
-    for number, rest in enumerate(rests):
+    for ones in bundles:
+        known.update((bundle.key, bundle) for bundle in ones)
+        users.update(bundle.key for bundle in ones if bundle.package)
+    laid_out = []
+    for one, ones in zip(members, bundles, strict=True):
+        ranked = sorted(
+            (bundle for bundle in ones if bundle.package),
+            key=lambda bundle: (-bundle.stored * users[bundle.key], bundle.key),
+        )
+        alone, rest = ranked[: most - 1], ranked[most - 1 :]
+        parts = [
+            Part(bundle.key, bundle.key, bundle.stored, bundle.unpacked, 1)
+            for bundle in sorted(alone, key=lambda bundle: (-users[bundle.key], bundle.key))
+        ]
+        rest += [bundle for bundle in ones if not bundle.package]
         if rest:
             name = "rest " + " ".join(sorted(bundle.key for bundle in rest))
             size, unpacked = sum(b.stored for b in rest), sum(b.unpacked for b in rest)
-            plans[number].append(Part(name, name, size, unpacked))
-            updates += sum(b.stored for b in rest if b.package)
-    laid_out = [
-        Member(one.name, tuple(plan), one.documents) for one, plan in zip(members, plans, strict=True)
-    ]
+            parts.append(Part(name, name, size, unpacked, sum(bool(b.package) for b in rest)))
+        laid_out.append(Member(one.name, tuple(parts), one.documents))
     return Scenario(
         "by-package",
         "Layers by package",
-        f"{len(where)} packages in {len(chosen)} shared layers, each updated "
-        f"{rates.package_updates:g} times a year",
+        f"{len(users):,} packages in layers of their own, updated {_often(rates.package_updates)}",
         figures(laid_out),
-        round(updates * rates.package_updates),
+        _yearly(laid_out, rates),
     )
 
 
@@ -171,6 +151,19 @@ def _moved(
     return Scenario(name, title, how, figures(moved), _yearly(moved, rates))
 
 
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def _often(times: float) -> str:
+    return "once a year" if times == 1 else f"{times:g} times a year"
+
+
 def _yearly(members: Sequence[Member], rates: Rates) -> int:
-    """Bytes of a year of builds of all bases and, with each, of everything above them."""
-    return round(figures(members).registry * rates.base_builds)
+    """Bytes of a year of updates, each blob once: of packages in layers made of them, else of builds."""
+    blobs = {part.blob: part for one in members for part in one.parts}
+    total = 0.0
+    for part in blobs.values():
+        times = rates.base_builds if part.packages is None else part.packages * rates.package_updates
+        total += part.stored * times
+    return round(total)
