@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from support.archive import Deb, SigningKey, Suite
+from support.archive import Archive, Deb, SigningKey, Suite
 from support.kitchen import SUITE, Kitchen, packages, prose
 
 from ramekin.image.tree import symlink
@@ -17,16 +17,19 @@ SETTINGS = {"source": f"debian:{SUITE}", "shell": ["bash"]}
 def debs() -> list[Deb]:
     """All packages: those of the kitchen for every architecture, and a few more."""
     program = b"#!/bin/sh\nread a </usr/share/potato/peel\nread b </usr/share/cream/jug\n"
-    both = [dataclasses.replace(deb, architecture="all") for deb in packages()]
-    both[0] = dataclasses.replace(both[0], files={**both[0].files, "usr/bin/gratin": program})
     shell = {"bin/dash": b"dash\n", "bin/sh": symlink("", "dash", mtime=1_700_000_000)}
-    return [
-        *both,
+    found = {deb.name: dataclasses.replace(deb, architecture="all") for deb in packages()}
+    found["gratin"] = dataclasses.replace(
+        found["gratin"], files={**found["gratin"].files, "usr/bin/gratin": program}
+    )
+    for deb in (
         Deb("bash", files={"bin/bash": b"#!/bin/sh\n"}, architecture="all", compression="none"),
         Deb("dash", files=shell, architecture="all", compression="none"),
         Deb("fork", files={"usr/share/fork": prose(9, 1)}, conflicts="cream", architecture="all"),
         Deb("pan++", files={"usr/bin/pan": b"#!/bin/sh\n"}, architecture="all", compression="none"),
-    ]
+    ):
+        found[deb.name] = deb
+    return list(found.values())
 
 
 def publish(kitchen: Kitchen, found: list[Deb], date: int = 1_800_000_000) -> None:
@@ -43,6 +46,6 @@ def season(kitchen: Kitchen) -> None:
 def open_larder(folder: Path, key: SigningKey) -> Kitchen:
     """The archive below a new folder; its `env()` points ramekin there."""
     folder.mkdir()
-    made = Kitchen.open(folder, key)
+    made = Kitchen(Archive(folder / "archive", key), folder)
     publish(made, debs())
     return made

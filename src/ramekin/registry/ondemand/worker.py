@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -142,7 +143,8 @@ def _failure(error: Exception) -> Failure:
     from ramekin.registry.ondemand.kitchen import NotMadeError
 
     if not isinstance(error, RamekinError):
-        return Failure(kind="bug", message=f"{type(error).__name__}: {error}")
+        traceback.print_exception(error)
+        return Failure(kind="bug", message=f"this is a bug in Ramekin: {type(error).__name__}: {error}")
     kind = "error"
     if isinstance(error, NetworkError):
         kind = "network"
