@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -61,7 +62,7 @@ class Application(Starlette):
             Route("/token", TokenEndpoint(site, access), methods=["GET", "POST"]),
             *extra_routes,
         ]
-        super().__init__(routes=routes, lifespan=self._lifespan)
+        super().__init__(routes=routes, lifespan=self._lifespan, exception_handlers={ClientDisconnect: _gone})
         self.state.registry = site
         self.state.access = access
         self._site, self._api, self._log = site, Api(site, access), log
@@ -287,6 +288,11 @@ class Application(Starlette):
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+
+async def _gone(request: StarletteRequest, error: Exception) -> Response:
+    """For the log: nobody is there to read it."""
+    return Response(status_code=499)
 
 
 def create(
