@@ -155,7 +155,9 @@ class _Reach:
             if self.policy.part(path) is None:
                 self._put((name, number), step)
         for edge in self.together.get(name, ()):
-            if edge.provider in self.evidence:
+            if edge.provider in self.evidence and edge.kind is Kind.CORRECTION:
+                self._all(edge.provider)
+            elif edge.provider in self.evidence:
                 self._begin(edge.provider, edge)
 
     def _seek(self, file: File, step: Step | None) -> None:

@@ -51,7 +51,7 @@ def words(data: bytes, start: int, end: int) -> set[str]:
     return {word.decode("ascii") for word in _WORD.findall(data, start, end)}
 
 
-_LINE = re.compile(rb" (?:-[a-zA-Z-]|%s|'%s|\"%s|\\\\\"%s)")
+_LINE = re.compile(rb" (?:-[a-zA-Z-]|[\\\\]?['\"]%s)")
 _COMMAND = re.compile(rb"(?:.*[;|&(] *)?(?:exec +)?([a-z][a-z0-9+._-]+)\Z", re.DOTALL)
 
 
