@@ -71,7 +71,7 @@ def test_an_image_of_a_package_goes_to_a_layout_of_its_name(run: Command) -> Non
     assert code == 0, errors
     index = json.loads(Path("gratin/index.json").read_text())
     assert output == f"oci:./gratin@{index['manifests'][0]['digest']}\n"
-    assert "gratin amd64: 3 packages" in errors
+    assert "gratin amd64: 4 packages" in errors
     assert "left out" in errors
     assert run("validate", "oci:./gratin")[0] == 0
 

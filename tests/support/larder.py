@@ -8,23 +8,15 @@ from pathlib import Path
 from support.archive import Archive, Deb, SigningKey, Suite
 from support.kitchen import SUITE, Kitchen, packages, prose
 
-from ramekin.image.tree import symlink
-
 SETTINGS = {"source": f"debian:{SUITE}", "shell": ["bash"]}
 """Of `on-demand`, for a registry that makes images of it."""
 
 
 def debs() -> list[Deb]:
     """All packages: those of the kitchen for every architecture, and a few more."""
-    program = b"#!/bin/sh\nread a </usr/share/potato/peel\nread b </usr/share/cream/jug\n"
-    shell = {"bin/dash": b"dash\n", "bin/sh": symlink("", "dash", mtime=1_700_000_000)}
     found = {deb.name: dataclasses.replace(deb, architecture="all") for deb in packages()}
-    found["gratin"] = dataclasses.replace(
-        found["gratin"], files={**found["gratin"].files, "usr/bin/gratin": program}
-    )
     for deb in (
         Deb("bash", files={"bin/bash": b"#!/bin/sh\n"}, architecture="all", compression="none"),
-        Deb("dash", files=shell, architecture="all", compression="none"),
         Deb("fork", files={"usr/share/fork": prose(9, 1)}, conflicts="cream", architecture="all"),
         Deb("pan++", files={"usr/bin/pan": b"#!/bin/sh\n"}, architecture="all", compression="none"),
     ):
