@@ -105,7 +105,12 @@ def _layout(place: Reference) -> Iterator[Reference]:
         return
     from ramekin.image.transports.layout import Layout
 
-    entries = Layout(Path(place.location)).index().manifests
+    try:
+        entries = Layout(Path(place.location)).index().manifests
+    except RamekinError:
+        # whoever opens it says what is wrong, and leaves it out
+        yield place
+        return
     names = dict.fromkeys(name for entry in entries if (name := entry.annotations.get(_REF_NAME, "")))
     if len(names) > 1:
         for name in names:

@@ -132,8 +132,8 @@ def notes(fleet: Fleet) -> Iterator[str]:
         "counted so, for a node with all images; containerd keeps the pulled blobs beside it"
     )
     yield (
-        f"a year has so many builds of each base, with all layers above it: {fleet.rates.base_builds:g}; and so "
-        f"many updates of each package: {fleet.rates.package_updates:g} (--base-builds, --package-updates)"
+        f"a year has {fleet.rates.base_builds:g} builds of each base, with all layers above it, and each "
+        f"package has {fleet.rates.package_updates:g} updates: --base-builds, --package-updates"
     )
     if not fleet.deep:
         yield "without --shallow there are figures by package, by file, of memory and of layers by package"
