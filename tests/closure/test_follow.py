@@ -223,3 +223,16 @@ def test_a_package_version_in_the_request_names_the_package() -> None:
     closure = demo(usr__bin__demo=program())
     closure.requested = ("demo=1.0",)
     assert "demo" in closure.packages().names
+
+
+def test_east_asian_converters_stay_for_programs_that_convert() -> None:
+    def left_out(*imports: str) -> list[str]:
+        closure = demo(usr__bin__demo=program(imports=imports))
+        converter = {f"{LIBRARIES}/gconv/SJIS.so": elf(needed=("libc.so.6",))}
+        libc = {f"{LIBRARIES}/libc.so.6": elf(soname="libc.so.6", defines=("libc.so.6",))}
+        loader = {"usr/lib64/ld-linux-x86-64.so.2": elf(soname="ld-linux-x86-64.so.2")}
+        closure.holds("libc6", {**libc, **loader, **converter})
+        return [file.path for file in closure.packages().files]
+
+    assert left_out() == [f"{LIBRARIES}/gconv/SJIS.so"]
+    assert left_out("iconv_open") == []

@@ -455,7 +455,7 @@ class _Follow:
                 if (real := self.offers.number(name, target)) is not None and real in gone:
                     gone.setdefault(number, f"it leads to /{target}, which is left out")
             correction = self.policy.correction(name)
-            if correction is not None and correction.drops is not None:
+            if correction is not None and correction.drops is not None and not self._asks(correction.unless):
                 for number, path in enumerate(known.paths()):
                     if correction.drops.match(path):
                         gone.setdefault(number, correction.reason)
@@ -470,6 +470,14 @@ class _Follow:
                 path = self.offers.path(name, number)
                 if keep is None or not keep.match(path):
                     yield DroppedFile(name, path, int(sizes[number]), reason)
+
+    def _asks(self, target: str) -> bool:
+        """Whether a command, or a package that was asked for, needs `target`."""
+        return bool(target) and any(
+            need.target == target and (name in self.roots or need.place == "program")
+            for name in self.kept
+            for need in self.evidence[name].needs
+        )
 
     def _own_closures(self) -> dict[str, set[str]]:
         """For each kept package those that evidence reaches from it alone, itself among them."""

@@ -46,6 +46,7 @@ class Correction:
     needs: tuple[str, ...] = ()
     ignores: re.Pattern[str] | None = None
     drops: re.Pattern[str] | None = None
+    unless: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def _correction(rule: Mapping[str, Any]) -> Correction:
         tuple(rule.get("needs", ())),
         re.compile(rf"(?:{rule['ignores']})\Z") if "ignores" in rule else None,
         re.compile(rf"(?:{rule['drops']})\Z") if "drops" in rule else None,
+        rule.get("unless", ""),
     )
 
 
