@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -493,6 +494,43 @@ def test_an_object_store_that_cannot_be_reached_is_one_line() -> None:
     with pytest.raises(RamekinError) as caught:
         Store.at("s3://")
     assert "\n" not in caught.value.message
+
+
+class _NoBucket(BaseHTTPRequestHandler):
+    """An S3 server that has no buckets."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b"<Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+
+def test_a_bucket_that_is_not_there_is_an_error_whatever_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NoBucket) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in {
+            "AWS_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+        }.items():
+            monkeypatch.setenv(name, value)
+        store = Store.at("s3://nowhere/below")
+        with pytest.raises(StoreError, match="cannot write"):
+            store.put(b"text")
+        with pytest.raises(StoreError, match="cannot write"):
+            store.record(KEY, b"text")
+        with pytest.raises(StoreError, match="cannot lock"), store.exclusive(KEY):
+            pass
+        server.shutdown()
 
 
 def test_the_default_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

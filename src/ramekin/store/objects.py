@@ -52,6 +52,7 @@ class Objects:
 
     @contextmanager
     def _failures(self, what: str) -> Iterator[None]:
+        """`StoreError` for what goes wrong; `FileNotFoundError` for what is not there passes."""
         try:
             yield
         except FileNotFoundError:
@@ -61,6 +62,14 @@ class Objects:
                 f"store {self.location}: cannot {what}: {_reason(error)}",
                 hint="check the URL, the credentials and the region in the environment",
             ) from None
+
+    def _put(self, name: str, data: bytes | Path, **options: Any) -> str | None:
+        """Write an object and give its tag. What is written cannot be missing, so the bucket is."""
+        try:
+            tag: str | None = obstore.put(self._bucket, name, data, **options)["e_tag"]
+        except FileNotFoundError as error:
+            raise OSError(str(error)) from None
+        return tag
 
     def size(self, name: str) -> int | None:
         try:
@@ -87,7 +96,7 @@ class Objects:
 
     def write(self, name: str, data: bytes) -> None:
         with self._failures(f"write {name}"):
-            obstore.put(self._bucket, name, data)
+            self._put(name, data)
 
     def stage(self) -> StagedUpload:
         return StagedUpload(self)
@@ -129,7 +138,7 @@ class Objects:
             nonlocal tag
             while not over.wait(self._lease / 3):
                 try:
-                    tag = obstore.put(self._bucket, name, token, mode={"e_tag": tag})["e_tag"]
+                    tag = self._put(name, token, mode={"e_tag": tag})
                 except PreconditionError:
                     return
                 except (BaseError, OSError):
@@ -154,14 +163,14 @@ class Objects:
             try:
                 with self._failures(f"lock {name}"):
                     try:
-                        return obstore.put(self._bucket, name, token, mode="create")["e_tag"]
+                        return self._put(name, token, mode="create")
                     except AlreadyExistsError:
                         found = obstore.head(self._bucket, name)["e_tag"]
                     if found != seen:
                         seen, since = found, time.monotonic()
                     elif time.monotonic() - since > self._lease:
                         try:
-                            return obstore.put(self._bucket, name, token, mode={"e_tag": found})["e_tag"]
+                            return self._put(name, token, mode={"e_tag": found})
                         except PreconditionError:
                             continue
             except FileNotFoundError:
@@ -215,7 +224,7 @@ class StagedUpload:
         if self._objects.size(name) == self._path.stat().st_size:
             return
         with self._objects._failures(f"write {name}"):
-            obstore.put(self._objects._bucket, name, self._path)
+            self._objects._put(name, self._path)
 
     def discard(self) -> None:
         try:
