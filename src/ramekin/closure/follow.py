@@ -476,6 +476,7 @@ class _Follow:
         return bool(target) and any(
             need.target == target and (name in self.roots or need.place == "program")
             for name in self.kept
+            if name not in self.shallow
             for need in self.evidence[name].needs
         )
 
