@@ -76,18 +76,30 @@ _PLAIN = re.compile(
 )
 _BLANK = re.compile(r"(?i)<.*>|\{.*\}|x+|\*+")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a]")
-_NAMES = re.compile(
-    r"(?i)(?:\A|/)(?:id_(?:rsa|dsa|ecdsa|ed25519)|\.netrc|\.git-credentials|\.npmrc|\.pypirc|\.env(?:\..*)?|\.pgpass"
-    r"|\.htpasswd|credentials|config\.json|\.dockercfg|kubeconfig|.*\.(?:pem|key|p12|pfx|jks|ppk|env|cfg|conf|config|ini"
-    r"|ya?ml|json|toml|properties|xml|sh|bash|py|rb|js|ts|php|tf|tfvars|txt))\Z"
+_TELLING = re.compile(
+    r"(?i)(?:\A|/)(?:id_(?:rsa|dsa|ecdsa|ed25519)|\.netrc|\.git-credentials|\.npmrc|\.pypirc|\.env(?:\.[^/]*)?|\.pgpass"
+    r"|\.htpasswd|credentials|\.dockercfg|kubeconfig|[^/]*\.(?:pem|key|ppk|env|tfvars))\Z"
 )
+"""Names of files that exist to hold secrets."""
+_TEXTS = re.compile(
+    r"(?i)\.(?:cfg|conf|config|ini|ya?ml|json|toml|properties|xml|sh|bash|py|rb|js|ts|php|tf|txt|service)\Z"
+)
+_OTHERS = re.compile(
+    r"\A(?:usr/(?!local/|src/)|lib/|var/lib/dpkg/)"
+    r"|/(?:node_modules|site-packages|dist-packages|gems|vendor|\.cargo/registry|pkg/mod|lib/python[0-9.]+)/"
+)
+"""Where packages put their files."""
 
 
 def wants(path: str, size: int, head: bytes) -> bool:
     if not 8 <= size <= _MOST or _BINARY.search(head) is not None:
         return False
-    name = path.rpartition("/")[2]
-    return b"-----BEGIN" in head or "." not in name or _NAMES.search(path) is not None
+    if b"-----BEGIN" in head or _TELLING.search(path) is not None:
+        return True
+    # code that others wrote is most of an image's text, and has none of its owner's secrets
+    return _OTHERS.search(path) is None and (
+        "." not in path.rpartition("/")[2] or _TEXTS.search(path) is not None
+    )
 
 
 def examine(path: str, data: Data) -> list[list[Any]] | None:

@@ -33,7 +33,8 @@ def page(fleet: Fleet) -> Page:
 def short(names: tuple[str, ...]) -> dict[str, str]:
     """The names without what all begin with, up to a `/` or `:`."""
     first, last = min(names, default=""), max(names, default="")
-    same = next((n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), 0)
+    pairs = enumerate(zip(first, last, strict=False))
+    same = next((n for n, pair in pairs if pair[0] != pair[1]), len(first)) if len(names) > 1 else 0
     cut = max(first.rfind("/", 0, same), first.rfind(":", 0, same)) + 1
     return {name: name[cut:] for name in names}
 
