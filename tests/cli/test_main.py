@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -149,6 +150,41 @@ def test_a_bug_says_that_it_is_one(
     monkeypatch.setenv("RAMEKIN_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         main.run(["schema"])
+
+
+@pytest.mark.parametrize("words", [["schema"], ["store", "du", "--json"], ["--help"]])
+def test_a_full_disk_behind_standard_output_is_an_error_in_one_line(words: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "ramekin", *words],
+            env={**os.environ, "RAMEKIN_HOME": str(tmp_path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert result.returncode == 1
+    assert "no space left" in result.stderr.lower()
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_closed_streams_are_no_failure(closed: tuple[int, ...], tmp_path: Path) -> None:
+    ways = " ".join(f"{number}>&-" for number in closed)
+    command = f'"$0" -m ramekin store du --store "$1" {ways}'
+    assert subprocess.run(["sh", "-c", command, sys.executable, tmp_path], timeout=60).returncode == 0
+
+
+def test_what_the_system_refuses_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: object) -> None:
+        raise PermissionError(13, "Permission denied", "/somewhere")
+
+    monkeypatch.setattr(main, "_call", fail)
+    monkeypatch.delenv("RAMEKIN_DEBUG", raising=False)
+    assert main.run(["schema"]) == 1
+    assert capsys.readouterr().err == "error: /somewhere: permission denied\n"
 
 
 def test_a_reader_who_leaves_is_not_complained_about() -> None:

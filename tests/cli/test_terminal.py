@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -123,5 +124,22 @@ def test_json_is_sorted_and_indented(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_names_that_are_no_text_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.write(os.fsdecode(b"a\xff"))
-    assert capsys.readouterr().out == "a\\udcff\n"
+    terminal.say(os.fsdecode(b"a\xff"))
+    assert capsys.readouterr().err == "a\\udcff\n"
+
+
+def test_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say("usr/\x1b]0;owned\x07\r\x9b1m", mark="error")
+    assert capsys.readouterr().err == "error: usr/\\x1b]0;owned\\x07\\x0d\\x9b1m\n"
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {}])
+def test_results_hold_the_bytes_of_file_names(locale: dict[str, str]) -> None:
+    script = "import sys; from ramekin.cli import terminal; terminal.prepare(); terminal.write(sys.argv[1])"
+    found = subprocess.run(
+        [sys.executable, "-c", script, b"caf\xc3\xa9-\xff"],
+        env={**os.environ, **locale},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert found.stdout == b"caf\xc3\xa9-\xff\n"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+
+from ramekin.cli import terminal
 
 
 def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="The shell.")], /) -> int:
     """Print a shell's completion script."""
     from ramekin.cli.main import app
 
-    sys.stdout.write(app.generate_completion(prog_name="ramekin", shell=shell).rstrip("\n") + "\n")
+    terminal.write(app.generate_completion(prog_name="ramekin", shell=shell).rstrip("\n"))
     return 0

@@ -62,6 +62,7 @@ _command("completion:completion", _HOUSEHOLD, "Print a shell's completion script
 
 def main() -> None:
     """Run the command that the process was started with, and end the process with its exit code."""
+    terminal.prepare()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
@@ -78,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     json = "--json" in _options(arguments)
     try:
         result = _call(arguments)
-        sys.stdout.flush()
+        terminal.flush()
         return result if isinstance(result, int) else 0
     except RamekinError as error:
         return terminal.fail(error, json=json)
@@ -92,11 +93,19 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("RAMEKIN_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.strerror:
+            return terminal.fail(_refused(error), json=json)
         bug = RamekinError(
             f"this is a bug in Ramekin: {type(error).__name__}: {error}",
             hint="set RAMEKIN_DEBUG=1 to see where, and report it",
         )
         return terminal.fail(bug, json=json)
+
+
+def _refused(error: OSError) -> RamekinError:
+    """What the system refused, where nothing nearer has said it better."""
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return RamekinError(f"{place}{error.strerror[:1].lower()}{error.strerror[1:]}")
 
 
 def _call(arguments: Sequence[str]) -> object:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from ramekin.cli import terminal
 
 
 def schema() -> int:
     """Print the JSON Schema of spec files."""
     from ramekin.build import schema as schemas
 
-    sys.stdout.write(schemas.text())
+    terminal.write(schemas.text().removesuffix("\n"))
     return 0

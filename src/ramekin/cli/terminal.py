@@ -6,12 +6,14 @@ tables are drawn; elsewhere they are plain lines.
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,10 +23,28 @@ from ramekin.progress import Progress, Task
 if TYPE_CHECKING:
     import rich.progress
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 PATIENCE = 0.3
 """Seconds of work before a live display is shown."""
 WORTH_SAYING = 1.0
 """Seconds that a step takes before a plain line is spent on it."""
+
+
+def prepare() -> None:
+    """Have all three streams: a file that is opened where one is closed would get what is written to it.
+
+    Results are UTF-8 in every locale, and the bytes of a file name in them are the file's.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115, PTH123
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def is_live(stream: TextIO) -> bool:
@@ -38,27 +58,61 @@ def say(text: str, *, mark: str = "", style: str = "") -> None:
     start = f"{mark}: " if mark else ""
     if coloured and start:
         start = f"\033[{style}m{start}\033[0m"
-    print(printable(start) + text if coloured else printable(start + text), file=sys.stderr, flush=True)
+    with suppress(OSError):
+        # a message that nobody can get is no reason to fail
+        print(start + printable(text), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
-    """`text` as standard streams can show it, whatever bytes of a file name are in it."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """`text` as a terminal can show it: names in it can neither break the encoding nor steer the terminal."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", shown)
 
 
 def fail(error: RamekinError, *, json: bool) -> int:
     """Show an error and give its exit code."""
-    say(printable(error.message), mark="error", style="1;31")
+    say(error.message, mark="error", style="1;31")
     if error.hint:
-        say(printable(error.hint), mark=" hint", style="36")
+        say(error.hint, mark=" hint", style="36")
     if json:
-        write_json({"error": printable(error.message), "hint": error.hint, "code": error.exit_code})
+        with suppress(RamekinError):
+            write_json({"error": printable(error.message), "hint": error.hint, "code": error.exit_code})
     return error.exit_code
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Say what is wrong with standard output; the process could not end well with it either."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        reason = error.strerror or str(error)
+        raise RamekinError(f"standard output cannot be written: {reason[:1].lower()}{reason[1:]}") from None
+
+
+def flush() -> None:
+    """Have all that was written to standard output where it goes."""
+    with _output():
+        sys.stdout.flush()
 
 
 def write(text: str) -> None:
     """One line of a command's result on standard output."""
-    print(printable(text), flush=True)
+    with _output():
+        print(printable(text) if sys.stdout.isatty() else _exact(text), flush=True)
+
+
+def _exact(text: str) -> str:
+    """`text` with the bytes of file names as they are, if it has no other surrogates."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return printable(text)
+    return text
 
 
 def write_json(value: Any) -> None:
@@ -66,8 +120,9 @@ def write_json(value: Any) -> None:
     import msgspec
 
     data = msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2)
-    sys.stdout.write(data.decode() + "\n")
-    sys.stdout.flush()
+    with _output():
+        sys.stdout.write(data.decode() + "\n")
+        sys.stdout.flush()
 
 
 def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> None:
