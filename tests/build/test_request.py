@@ -49,6 +49,27 @@ def test_one_place_cannot_keep_and_drop_a_slice() -> None:
         fold("redis", (Choices(keep=("docs",), drop=("docs",)), REDIS), where="build")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        Choices(packages=("r\udcc3dis",)),
+        Choices(env=(("A", "\udcff"),)),
+        Choices(labels=(("\ud800", "a"),)),
+        Choices(cmd=("a", "\udcff")),
+        Choices(workdir="/\udcff"),
+        Choices(keep=("/\udcff",)),
+    ],
+)
+def test_what_is_no_text_cannot_stand_in_an_image(said: Choices) -> None:
+    with pytest.raises(UsageError, match="is no text"):
+        fold("redis", (said, REDIS), where="build")
+
+
+def test_an_image_can_go_to_a_folder_of_any_name() -> None:
+    target = os.fsdecode(b"oci:./a\xff")
+    assert fold("redis", (Choices(target=target), REDIS), where="build").target == target
+
+
 def test_a_request_without_packages_is_none() -> None:
     with pytest.raises(UsageError, match=r"images\.redis names no package"):
         fold("redis", (Choices(),), where="images.redis")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
@@ -161,7 +161,22 @@ def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
     )
     if not request.packages:
         raise UsageError(f"{where} names no package", hint="name at least one")
+    for text in _texts(request):
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UsageError(
+                f"{where}: {text!r} is no text", hint="images hold UTF-8; is the locale that of the terminal?"
+            )
     return request
+
+
+def _texts(request: ImageRequest) -> Iterator[str]:
+    """All that stands in an image as it was written. Where it goes is a matter of the file system."""
+    yield from (request.source, request.user, request.workdir, request.tag)
+    for texts in (request.packages, request.keep, request.drop, request.volumes):
+        yield from texts
+    yield from (*(request.entrypoint or ()), *(request.cmd or ()))
+    for name, value in (*request.env, *request.labels):
+        yield from (name, value)
 
 
 def _first(said: Iterable[Value | None], otherwise: Value) -> Value:

@@ -185,3 +185,9 @@ def test_a_damaged_index_says_what_to_do(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(RamekinError, match="is damaged"):
         Index("amd64", STATE, [Part("bookworm", "main", path)])
+
+
+def test_bytes_that_are_no_text_name_nothing(tmp_path: Path) -> None:
+    found = merged(tmp_path, bookworm=packages(Deb("a")))
+    assert found.versions("\udcff") == found.providers("\udcff") == found.near("\udcff") == ()
+    assert found.search(["\udcff"]) == ()

@@ -307,6 +307,9 @@ class Index:
             try:
                 with self._lock:
                     rows = base.execute(query, arguments).fetchall()
+            except UnicodeEncodeError:
+                # bytes of a command line that are no text name no package
+                return []
             except sqlite3.Error as error:
                 raise DamagedError(part.path, error) from None
             found.extend((part, row) for row in rows)
