@@ -284,7 +284,7 @@ class IgnoreSpec(_Model):
 
 
 class CheckSpec(_Model):
-    """What `ramekin check` is told."""
+    """How images are judged."""
 
     ignore: tuple[IgnoreSpec, ...] = Field(default=(), description="Findings that are all right.")
 
