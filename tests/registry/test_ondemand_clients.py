@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.archive import SigningKey
-from support.containers import free_port, need
+from support.containers import free_port, need, podman, podman_image, stop
 from support.larder import SETTINGS, open_larder
 from support.ramekin_registry import Served, serving
 
@@ -112,32 +111,29 @@ def test_what_was_given_can_be_had_after_a_restart(tmp_path: Path, larder: dict[
         assert (again.status, again.body) == (200, given.body)
 
 
+RUN = ["--network=host", "--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096", "--log-driver=none", "--rm"]
+
+
 @pytest.mark.archive
 def test_redis_runs_from_what_was_pulled(tmp_path: Path, shared_store: Store) -> None:
-    need("podman")
-    with (
-        serving(tmp_path, {"on-demand": {}}, store=shared_store.location) as served,
-        tempfile.TemporaryDirectory(prefix="rk", ignore_cleanup_errors=True) as short,
-    ):
+    need("podman", "runc")
+    engine = podman(tmp_path)
+    with serving(tmp_path, {"on-demand": {}}, store=shared_store.location) as served:
         name = f"{served.host}/shell/redis-server/curl"
-        root = ["podman", "--root", f"{short}/root", "--runroot", f"{short}/run"]
-        root += ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]
-        port = free_port()
-        try:
-            ran(*root, "pull", "-q", "--tls-verify=false", name)
-            shell = [*root, "run", "--rm", "--network", "host", name]
-            assert ran(*shell, "bash", "-c", "ps --version && curl --version").count("\n") >= 2
-            server = [*root, "run", "--rm", "-d", "--network", "host", name]
-            started = ran(*server, "redis-server", "--port", str(port)).strip()
-            try:
-                pong = ""
-                for _ in range(50):
-                    pong = run(*shell, "redis-cli", "-p", str(port), "ping").stdout
-                    if "PONG" in pong:
-                        break
-                    time.sleep(0.2)
-                assert "PONG" in pong
-            finally:
-                run(*root, "rm", "-f", "-t", "1", started)
-        finally:
-            run(*root, "system", "reset", "-f")
+        image = podman_image(tmp_path, "pull", "-q", "--tls-verify=false", name)
+    shell = [*engine, "run", *RUN, image]
+    tools = ran(*shell, "bash", "-c", "ps --version && curl --version && less --version && ls /")
+    assert "procps" in tools and "curl" in tools
+    port = str(free_port())
+    server = subprocess.Popen([*shell, "redis-server", "--port", port], stdin=subprocess.DEVNULL)
+    try:
+        pong = ""
+        for _ in range(20):
+            pong = run(*shell, "redis-cli", "-p", port, "ping").stdout
+            if "PONG" in pong:
+                break
+            time.sleep(0.2)
+        assert "PONG" in pong
+    finally:
+        run(*shell, "redis-cli", "-p", port, "shutdown", "nosave")
+        stop(server)

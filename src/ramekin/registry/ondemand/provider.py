@@ -61,6 +61,7 @@ class OnDemandProvider:
 
     async def _read_ahead(self) -> None:
         # who asks meets the same failure, and is told
+        await self._workers.prepare()
         with suppress(FailedError, TimeoutError):
             await self._workers.ask(self._anything, "search", 600.0, words=("ramekin",))
 

@@ -84,6 +84,11 @@ class Worker:
             raise FailedError(reply.failure)
         return reply
 
+    async def prepare(self) -> None:
+        """Have a process ready before there is something to do."""
+        if not self._store.location.startswith("memory:") and self._process is None:
+            await self._start()
+
     async def _send(self, call: Call) -> None:
         if self._store.location.startswith("memory:"):
             self._in_threads(call)
@@ -207,6 +212,12 @@ class Workers:
             return reply
         finally:
             self._turns.release()
+
+    async def prepare(self) -> None:
+        """Have a process ready for the first image."""
+        worker = Worker(self._store)
+        await worker.prepare()
+        self._idle.append(worker)
 
     async def ask(self, order: Order, work: str, seconds: float = 60.0, **more: object) -> Reply:
         """A question that nothing is made for."""
