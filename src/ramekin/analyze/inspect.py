@@ -102,8 +102,8 @@ class Savings(msgspec.Struct, frozen=True):
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """All of an image. `size` counts each content once for all its names; `stored` is what a registry keeps;
-    `efficiency` is the score that dive gives, from 0 to 1.
+    """All of an image. `size` counts each content once for all its names; `stored` is what the place keeps
+    that it was read from, compressed but in archives of Docker's; `efficiency` is dive's score, from 0 to 1.
     """
 
     image: str

@@ -98,7 +98,7 @@ def _show(found: Inspection, top: int) -> None:
     terminal.write(f"{found.image}  {found.platform}  {found.digest}")
     terminal.write(
         f"{size(found.size)} in {plural(found.files, 'file')} and {plural(len(found.layers), 'layer')},"
-        f" {size(found.stored)} in a registry"
+        f" {size(found.stored)} stored"
     )
     _layers(found)
     _table(

@@ -3,6 +3,7 @@
     oci:DIR[:TAG]  oci:DIR@DIGEST     a layout
     oci-archive:FILE[:TAG]            a layout in one tar file
     docker-archive:FILE[:NAME[:TAG]]  what `docker save` writes
+    docker-daemon:NAME[:TAG]|DIGEST   an image of a container engine on this machine; for reading only
     docker://HOST/REPO[:TAG][@DIGEST] a registry; HOST is always said, there is no default one
     rootfs:DIR                        the files themselves
     dir:DIR                           a manifest and its blobs in one flat folder
@@ -20,7 +21,7 @@ from ramekin.errors import FormatError, UsageError
 from ramekin.store import digest as digests
 from ramekin.store.digest import Digest
 
-TRANSPORTS = ("oci", "oci-archive", "docker-archive", "docker", "rootfs", "dir")
+TRANSPORTS = ("oci", "oci-archive", "docker-archive", "docker-daemon", "docker", "rootfs", "dir")
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
@@ -63,6 +64,8 @@ class Reference:
         middle = f":{self.name}" if self.name else ""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
+        if self.transport == "docker-daemon" and self.digest:
+            digest = str(self.digest)
         return f"{start}{self.location}{middle}{tag}{digest}"
 
 
@@ -75,6 +78,8 @@ def parse(text: str) -> Reference:
         raise UsageError(f"{text!r}: there is no transport {scheme!r}", hint=_near(scheme, rest))
     if scheme == "docker":
         return _registry(text, rest)
+    if scheme == "docker-daemon":
+        return _engine(text, rest)
     if "\0" in rest or rest.startswith(":") or not rest:
         raise UsageError(f"{text!r} names no path", hint=f"write {scheme}:PATH")
     if scheme in ("rootfs", "dir"):
@@ -95,6 +100,16 @@ def parse(text: str) -> Reference:
             hint="letters and digits with one of - . _ : @ + / between; the path ends at the first colon",
         )
     return Reference(scheme, path, tag=tag)
+
+
+def _engine(text: str, rest: str) -> Reference:
+    """A name as an engine takes it, which may begin with a host, or the digest of a config, an image's ID."""
+    if rest.startswith("sha256:"):
+        return Reference("docker-daemon", "", digest=_digest(rest, where=text))
+    name, tag = split_name(rest)
+    host, slash, path = name.partition("/")
+    check_repository(path if slash and _HOST.fullmatch(host) else name, where=text)
+    return Reference("docker-daemon", name, tag=check_tag(tag, where=text) if tag else "")
 
 
 def _registry(text: str, rest: str) -> Reference:

@@ -18,7 +18,7 @@ def inspection(found: Inspection) -> Page:
         subtitle="  ".join(filter(None, (found.platform, found.digest, found.created))),
         figures=(
             Figure("Content", size(found.size), f"{found.files:,} files in {found.folders:,} folders"),
-            Figure("In a registry", size(found.stored), f"{len(found.layers)} layers, compressed"),
+            Figure("Stored", size(found.stored), f"{len(found.layers)} layers, as they are kept where it was read"),
             Figure("Efficiency", f"{found.efficiency:.1%}", "as dive counts it"),
             Figure("A rebuild could save", size(savings.total), _parts(found)),
         ),

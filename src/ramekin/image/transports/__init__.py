@@ -55,6 +55,10 @@ def read(
                 from ramekin.image.transports import docker_archive
 
                 yield docker_archive.read(reference, spool=spool or _temporary(stack))
+            case "docker-daemon":
+                from ramekin.image.transports import daemon
+
+                yield daemon.read(reference, spool=spool or _temporary(stack), progress=progress)
             case "rootfs":
                 from ramekin.image.transports import rootfs
 
