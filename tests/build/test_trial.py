@@ -151,6 +151,36 @@ def test_closed_folders_can_be_removed(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("/usr/bin/tool", True),
+        ("/bin/tool", True),
+        ("/bin/.././bin/tool", True),
+        ("/usr/bin/other", True),
+        ("/usr/bin/none", False),
+        ("/usr/bin/dangling", False),
+        ("/usr/bin/round", False),
+        ("/usr/bin/out", False),
+        ("/usr/bin", False),
+    ],
+)
+def test_programs_are_looked_up_by_the_links_of_the_image(root: Path, path: str, there: bool) -> None:
+    tools = root / "usr/bin"
+    tools.mkdir(parents=True)
+    (tools / "tool").write_text("#!")
+    (root / "bin").symlink_to("usr/bin")
+    for name, target in {
+        "other": "/bin/../../../bin/tool",
+        "dangling": "/nowhere",
+        "round": "round",
+        # there on this machine, and not in the image
+        "out": sys.executable,
+    }.items():
+        (tools / name).symlink_to(target)
+    assert (trial._resolved(root, path) is not None) == there
+
+
 Try = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -193,6 +223,15 @@ def attempt(request: pytest.FixtureRequest, tmp_path: Path) -> Try:
 def test_a_program_runs_as_its_user_and_its_exit_code_is_ours(attempt: Try) -> None:
     result = attempt("--user", "web", "--env", "A=b c", script='id -u; echo "$A $HOME"; exit 7')
     assert (result.stdout, result.returncode) == ("998\nb c /srv\n", 7), result.stderr
+
+
+@pytest.mark.runtime
+def test_a_program_that_is_not_there_is_named(attempt: Try) -> None:
+    result = attempt("--entrypoint", "nothing", script="x")
+    assert (result.returncode, result.stderr.splitlines()[0]) == (
+        1,
+        "error: the image has no program nothing",
+    )
 
 
 @pytest.mark.runtime

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ramekin.build import configure, fields, request
-from ramekin.errors import RamekinError, UsageError
+from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.image import Image
 from ramekin.image.oci import Runtime
 from ramekin.progress import Progress, Task
@@ -295,13 +295,57 @@ def prepared(image: Image, wishes: Wishes, *, progress: Progress) -> Iterator[Co
     Raises what reading the image raises, `NotFoundError` when it is for other machines only, `UsageError` for
     wishes that it cannot fulfil.
     """
-    chosen = image.choose(configure.platform(request.host_architecture()))
-    settings = chosen.config(chosen.manifest()).config or Runtime()
+    here = configure.platform(request.host_architecture())
+    chosen = image.choose(here)
+    config = chosen.config(chosen.manifest())
+    settings = config.config or Runtime()
+    if config.architecture != here.architecture:
+        progress.warn(f"the image is for {config.architecture}, and this machine is {here.architecture}")
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with _unpacked(chosen, progress) as root:
         made = container(root, settings, wishes, terminal=terminal)
         _furnish(made)
+        _require_program(made)
         yield made
+
+
+def _require_program(made: Container) -> None:
+    """`NotFoundError` when what is to be run is not in the image; runtimes say so in words of their own."""
+    name = made.command[0]
+    if "/" in name:
+        tried = [name if name.startswith("/") else f"{made.workdir}/{name}"]
+    else:
+        tried = [f"{folder}/{name}" for folder in made.env.get("PATH", "").split(":") if folder]
+    for path in tried:
+        inside = [item for item in made.volumes if path.startswith(f"{item.inside}/")]
+        if inside or _resolved(made.root, path) is not None:
+            return
+    raise NotFoundError(
+        f"the image has no program {name}", hint="--entrypoint runs another one; words after -- are arguments"
+    )
+
+
+def _resolved(root: Path, inside: str) -> Path | None:
+    """The file at a path inside the image, links followed as they are there; None when there is none."""
+    todo = [part for part in reversed(inside.split("/")) if part]
+    found = root
+    for _ in range(256):
+        if not todo:
+            return found if found.is_file() else None
+        part = todo.pop()
+        if part in (".", ".."):
+            found = found.parent if part == ".." and found != root else found
+            continue
+        path = found / part
+        if path.is_symlink():
+            target = str(path.readlink())
+            found = root if target.startswith("/") else found
+            todo += [part for part in reversed(target.split("/")) if part]
+        elif path.exists():
+            found = path
+        else:
+            return None
+    return None
 
 
 def run(made: Container, *, runtime: str) -> int:
