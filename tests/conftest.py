@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.archive import SigningKey
+from support.skips import pytest_runtest_makereport as pytest_runtest_makereport
 
 if TYPE_CHECKING:
     from ramekin.store.store import Store
