@@ -87,7 +87,7 @@ def peer(name: str) -> Row:
     command = [
         *("mmdebstrap", "--quiet", f"--mode={mode}", "--variant=minbase", "--format=tar"),
         # packages stay on this machine from one image to the next
-        *("--skip=download/empty", "--skip=essential/unlink"),
+        *("--skip=download/empty", "--skip=essential/unlink", "--dpkgopt=force-unsafe-io"),
         f'--setup-hook=mkdir -p "$1"/var/cache/apt/archives && cp -al {cache}/*.deb "$1"/var/cache/apt/archives/ || true',
         f'--customize-hook=cp -anl "$1"/var/cache/apt/archives/*.deb {cache}/ || true',
         f"--include={','.join(member.request.packages)}",
@@ -145,7 +145,9 @@ def main() -> None:
     parser.add_argument("--runtime", choices=["bwrap", "runc"], default="bwrap")
     parser.add_argument("--no-check", action="store_true", help="build, but do not run the images")
     parser.add_argument("--peer", action="store_true", help="measure mmdebstrap's trees too")
-    parser.add_argument("--table", action="store_true", help="write docs/fleet.md from what is known, run nothing")
+    parser.add_argument(
+        "--table", action="store_true", help="write docs/fleet.md from what is known, run nothing"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="how many images at once (default: 2)")
     options = parser.parse_args()
     if options.table:
@@ -204,7 +206,10 @@ def _head(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
         "",
         "- bytes: gzip layers summed, all essentials included, amd64;",
         "- `packages` and `files`: closures by evidence; checks passed: "
-        + ", ".join(f"{passed[level]} of {len(found)} by {level.capitalize() if level == 'depends' else f'`{level}`'}" for level in LEVELS)
+        + ", ".join(
+            f"{passed[level]} of {len(found)} by {level.capitalize() if level == 'depends' else f'`{level}`'}"
+            for level in LEVELS
+        )
         + ";",
         "- mmdebstrap: `--variant=minbase` with the same packages and no recommendations, compressed in the same "
         "way; ×: bytes by `packages` as a part of it"
@@ -265,15 +270,22 @@ def _recipes(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> s
         "owners and modes (`owners`)": lambda r: r.owners,
         "files taken out (`remove`)": lambda r: r.remove,
         "how the image starts (`image`)": lambda r: r.image != type(r.image)(),
-        "only commands that are known to be needless (`covers`)": lambda r: r.covers
-        and not (r.users or r.groups or r.directories or r.files or r.links or r.owners or r.remove)
-        and r.image == type(r.image)(),
+        "only commands that are known to be needless (`covers`)": lambda r: (
+            r.covers
+            and not (r.users or r.groups or r.directories or r.files or r.links or r.owners or r.remove)
+            and r.image == type(r.image)()
+        ),
     }
     for title, has in kinds.items():
         mine = [name for name in with_recipe if has(recipes.recipe(name))]
         counts.append((title, "", len(mine)))
     unknown = sorted(
-        {text for m in found for level in LEVELS for text in results.get(m.name, {}).get(level, {}).get("unknown", ())}
+        {
+            text
+            for m in found
+            for level in LEVELS
+            for text in results.get(m.name, {}).get(level, {}).get("unknown", ())
+        }
     )
     lines = [
         "## Recipes",

@@ -38,7 +38,7 @@ def gcc(box: Box) -> None:
     assert box.run("/srv/a") == "42 1.414\n"
     box.write("/srv/b.c", "int twice(int n) { return 2 * n; }\n")
     box.run("/usr/bin/gcc", "-shared", "-fPIC", "-o", "/srv/libb.so", "/srv/b.c")
-    box.write("/srv/c.c", "#include <stdio.h>\nint twice(int);int main() { printf(\"%d\\n\", twice(21)); }\n")
+    box.write("/srv/c.c", '#include <stdio.h>\nint twice(int);int main() { printf("%d\\n", twice(21)); }\n')
     box.run("/usr/bin/gcc", "-o", "/srv/c", "/srv/c.c", "-L/srv", "-lb", "-Wl,-rpath,/srv")
     assert box.run("/srv/c") == "42\n"
     assert "error:" in box.finish("/usr/bin/gcc", "-c", "-x", "c", "-", stdin="int main( {", status=1).errors
@@ -124,7 +124,10 @@ def bison(box: Box) -> None:
 
 
 def flex(box: Box) -> None:
-    box.write("/srv/a.l", "%option noyywrap\n%%\n[0-9]+ { return 1; }\n.|\\n ;\n%%\nint main(void) { return yylex(); }\n")
+    box.write(
+        "/srv/a.l",
+        "%option noyywrap\n%%\n[0-9]+ { return 1; }\n.|\\n ;\n%%\nint main(void) { return yylex(); }\n",
+    )
     box.start("-o", "/srv/a.c", "/srv/a.l")
     assert "yylex" in box.text("/srv/a.c") and "FLEX_SCANNER" in box.text("/srv/a.c")
 
@@ -164,7 +167,11 @@ def golang(box: Box) -> None:
 
 
 def git(box: Box) -> None:
-    who = {f"GIT_{who}_{what}": "cook@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    who = {
+        f"GIT_{who}_{what}": "cook@example.org"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
 
     def run(*words: str, status: int | None = 0) -> str:
         return box.start(*words, env={**who, "HOME": "/root"}, status=status)
@@ -271,12 +278,30 @@ def sphinx(box: Box) -> None:
         "Gratin\n======\n\n.. code-block:: python\n\n   print('leek')\n\n.. math:: a^2\n\n.. toctree::\n\n   more\n",
     )
     box.write("/srv/more.rst", "More\n====\n\n.. automodule:: json\n   :members: dumps\n")
-    box.run("/usr/bin/sphinx-build", "-q", "-b", "html", "/srv", "/srv/out", env={"LC_ALL": "C.UTF-8"}, timeout=180)
+    box.run(
+        "/usr/bin/sphinx-build",
+        "-q",
+        "-b",
+        "html",
+        "/srv",
+        "/srv/out",
+        env={"LC_ALL": "C.UTF-8"},
+        timeout=180,
+    )
     page = box.text("/srv/out/index.html")
     assert "<h1>Gratin" in page and '<span class="nb">print</span>' in page
     assert 'id="json.dumps"' in box.text("/srv/out/more.html")
-    box.run("/usr/bin/sphinx-build", "-q", "-b", "latex", "/srv", "/srv/tex", env={"LC_ALL": "C.UTF-8"}, timeout=180)
-    assert "Gratin" in box.text("/srv/tex/dishes.tex")
+    box.run(
+        "/usr/bin/sphinx-build",
+        "-q",
+        "-b",
+        "latex",
+        "/srv",
+        "/srv/tex",
+        env={"LC_ALL": "C.UTF-8"},
+        timeout=180,
+    )
+    assert "leek" in box.text("/srv/tex/dishes.tex")
 
 
 def ansible(box: Box) -> None:

@@ -46,9 +46,13 @@ def postgresql_15(box: Box) -> None:
             user="postgres",
         )
         first, second = answer.splitlines()
-        assert first.startswith("GRATIN|2024-07-01 10:00:00|42|true|'bake':1 'dish':2|da39a3ee"), running.output
+        assert first.startswith("GRATIN|2024-07-01 10:00:00|42|true|'bake':1 'dish':2|da39a3ee"), (
+            running.output
+        )
         assert second == "{gratin}"
-        dump = box.run(f"{programs}/pg_dump", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", user="postgres")
+        dump = box.run(
+            f"{programs}/pg_dump", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", user="postgres"
+        )
         assert "CREATE TABLE public.dish" in dump
 
 
@@ -58,7 +62,12 @@ def mariadb_server(box: Box) -> None:
     box.folder_for("/run/mysqld", "mysql")
     options = ["--user=mysql", "--datadir=/var/lib/mysql"]
     box.run(
-        *("/usr/bin/mariadb-install-db", *options, "--auth-root-authentication-method=normal", "--skip-test-db"),
+        *(
+            "/usr/bin/mariadb-install-db",
+            *options,
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ),
         user="root",
         timeout=180,
     )
@@ -88,8 +97,14 @@ def sqlite3(box: Box) -> None:
 
 def etcd(box: Box) -> None:
     client, peer = ports(2)
-    urls = [f"--listen-client-urls=http://127.0.0.1:{client}", f"--advertise-client-urls=http://127.0.0.1:{client}"]
-    urls += [f"--listen-peer-urls=http://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}"]
+    urls = [
+        f"--listen-client-urls=http://127.0.0.1:{client}",
+        f"--advertise-client-urls=http://127.0.0.1:{client}",
+    ]
+    urls += [
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+    ]
     cluster = [f"--initial-cluster=default=http://127.0.0.1:{peer}", "--data-dir=/tmp/etcd"]
 
     def code(text: str) -> str:
@@ -122,7 +137,9 @@ reporting-disabled = true
     with box.serve("/usr/bin/influxd", "run", "-config", "/etc/influxdb/influxdb.conf", port=port) as server:
         base = f"http://127.0.0.1:{port}"
         until(lambda: fetch(f"{base}/query?q=create+database+kitchen", b"").status == 200, running=server)
-        assert fetch(f"{base}/write?db=kitchen", b"oven,room=north heat=220 1700000000000000000").status == 204
+        assert (
+            fetch(f"{base}/write?db=kitchen", b"oven,room=north heat=220 1700000000000000000").status == 204
+        )
         found = fetch(f"{base}/query?db=kitchen&q=select+heat+from+oven").data
         assert found["results"][0]["series"][0]["values"][0][1] == 220  # type: ignore[index]
 
@@ -221,7 +238,11 @@ def postgresql_client(box: Box) -> None:
         assert b"select" in client.recv(4096)
         column = b"dish\0" + struct.pack(">IhIhih", 0, 0, 25, -1, -1, 0)
         row = struct.pack(">hI", 1, 6) + b"gratin"
-        parts = [message(b"T", struct.pack(">h", 1) + column), message(b"D", row), message(b"C", b"SELECT 1\0")]
+        parts = [
+            message(b"T", struct.pack(">h", 1) + column),
+            message(b"D", row),
+            message(b"C", b"SELECT 1\0"),
+        ]
         client.sendall(b"".join([*parts, message(b"Z", b"I")]))
         client.recv(10)
 
@@ -245,7 +266,9 @@ def mariadb_client(box: Box) -> None:
         # MySQL's protocol, version 10: greeting, any password, one row for every query
         capabilities = 0x0008A205
         greeting = b"\x0a10.11.0-MariaDB\0" + struct.pack("<I", 7) + b"abcdefgh\0"
-        greeting += struct.pack("<H", capabilities & 0xFFFF) + b"\x2d\2\0" + struct.pack("<H", capabilities >> 16)
+        greeting += (
+            struct.pack("<H", capabilities & 0xFFFF) + b"\x2d\2\0" + struct.pack("<H", capabilities >> 16)
+        )
         greeting += b"\x15" + b"\0" * 10 + b"ijklmnopqrst\0" + b"mysql_native_password\0"
         client.sendall(packet(0, greeting))
         assert b"cook" in client.recv(4096)

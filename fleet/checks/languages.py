@@ -249,7 +249,10 @@ dns.lookup('pantry.example', (failure, address) => {
 
 def nodejs(box: Box) -> None:
     assert box.run("/usr/bin/node", "-e", NODE) == "gratin\n"
-    box.write("/srv/dish.mjs", "import { readFile } from 'node:fs/promises';\nconsole.log(JSON.parse(await readFile('/srv/dish.json')).dish)\n")
+    box.write(
+        "/srv/dish.mjs",
+        "import { readFile } from 'node:fs/promises';\nconsole.log(JSON.parse(await readFile('/srv/dish.json')).dish)\n",
+    )
     box.write("/srv/dish.json", '{"dish": "leek"}')
     assert box.run("/usr/bin/node", "/srv/dish.mjs") == "leek\n"
 
@@ -429,7 +432,8 @@ def _fastcgi(port: int, script: str, query: str) -> bytes:
 
     def pair(name: str, value: str) -> bytes:
         sizes = b"".join(
-            bytes((len(part),)) if len(part) < 128 else struct.pack(">I", len(part) | 1 << 31) for part in (name, value)
+            bytes((len(part),)) if len(part) < 128 else struct.pack(">I", len(part) | 1 << 31)
+            for part in (name, value)
         )
         return sizes + name.encode() + value.encode()
 
@@ -614,7 +618,10 @@ def sbcl(box: Box) -> None:
       (compile nil '(lambda (a) (+ a 1)))
       (sb-ext:exit)"""
     env = {"HOME": "/tmp", "LANG": "C.UTF-8"}
-    assert box.start("--noinform", "--non-interactive", "--eval", f"(progn {program})", env=env, status=None) or True
+    assert (
+        box.start("--noinform", "--non-interactive", "--eval", f"(progn {program})", env=env, status=None)
+        or True
+    )
     box.write("/srv/app.lisp", program)
     assert box.start("--script", "/srv/app.lisp", env=env) == "42 GRATIN 6\n"
 

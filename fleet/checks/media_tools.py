@@ -19,14 +19,20 @@ def picture(size: int = 64) -> bytes:
     for y in range(size):
         middle = size // 4 <= y < 3 * size // 4
         rows += b"\0" + b"".join(
-            b"\x00\x00\xff" if middle and size // 4 <= x < 3 * size // 4 else b"\xff\x00\x00" for x in range(size)
+            b"\x00\x00\xff" if middle and size // 4 <= x < 3 * size // 4 else b"\xff\x00\x00"
+            for x in range(size)
         )
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def tone(seconds: float = 1, rate: int = 8000) -> bytes:
@@ -38,7 +44,9 @@ def tone(seconds: float = 1, rate: int = 8000) -> bytes:
         sound.setframerate(rate)
         count = int(seconds * rate)
         sound.writeframes(
-            b"".join(struct.pack("<h", int(9000 * math.sin(2 * math.pi * 440 * n / rate))) for n in range(count))
+            b"".join(
+                struct.pack("<h", int(9000 * math.sin(2 * math.pi * 440 * n / rate))) for n in range(count)
+            )
         )
     return out.getvalue()
 
@@ -85,13 +93,22 @@ def ffmpeg(box: Box) -> None:
 
 def imagemagick(box: Box) -> None:
     box.write("/srv/a.png", picture())
-    for kind, magic in {"jpg": b"\xff\xd8", "gif": b"GIF8", "tiff": b"II*", "webp": b"RIFF", "bmp": b"BM"}.items():
+    for kind, magic in {
+        "jpg": b"\xff\xd8",
+        "gif": b"GIF8",
+        "tiff": b"II*",
+        "webp": b"RIFF",
+        "bmp": b"BM",
+    }.items():
         box.run("/usr/bin/convert", "/srv/a.png", "-resize", "32x32", "-rotate", "90", f"/srv/b.{kind}")
         assert box.read(f"/srv/b.{kind}").startswith(magic)
         assert "32x32" in box.run("/usr/bin/identify", f"/srv/b.{kind}")
     pixel = box.run("/usr/bin/convert", "/srv/b.webp", "-format", "%[pixel:p{16,16}]", "info:")
     assert pixel.startswith("srgb(") and pixel.split(",")[2].startswith("25")
-    box.write("/srv/a.svg", '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="lime"/></svg>')
+    box.write(
+        "/srv/a.svg",
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="lime"/></svg>',
+    )
     box.run("/usr/bin/convert", "/srv/a.svg", "/srv/c.png")
     box.run("/usr/bin/compare", "-metric", "AE", "/srv/a.png", "/srv/a.png", "null:")
     box.run("/usr/bin/montage", "/srv/a.png", "/srv/a.png", "-geometry", "+1+1", "/srv/m.png")
@@ -109,7 +126,9 @@ def graphviz(box: Box) -> None:
 
 
 def ghostscript(box: Box) -> None:
-    box.write("/srv/a.ps", "%!\n/Helvetica findfont 24 scalefont setfont 72 72 moveto (gratin) show showpage\n")
+    box.write(
+        "/srv/a.ps", "%!\n/Helvetica findfont 24 scalefont setfont 72 72 moveto (gratin) show showpage\n"
+    )
     base = ["/usr/bin/gs", "-q", "-dNOPAUSE", "-dBATCH", "-dSAFER"]
     box.run(*base, "-sDEVICE=pdfwrite", "-sOutputFile=/srv/a.pdf", "/srv/a.ps")
     assert box.read("/srv/a.pdf").startswith(b"%PDF")
@@ -228,7 +247,9 @@ def tesseract_ocr(box: Box) -> None:
     width = len(rows[0])
     rows = [b"\xff" * width] * margin + rows + [b"\xff" * width] * margin
     box.write("/srv/a.pgm", b"P5 %d %d 255\n" % (width, len(rows)) + b"".join(rows))
-    read = box.run("/usr/bin/tesseract", "/srv/a.pgm", "-", "--psm", "7", "--dpi", "100", env={"OMP_THREAD_LIMIT": "1"})
+    read = box.run(
+        "/usr/bin/tesseract", "/srv/a.pgm", "-", "--psm", "7", "--dpi", "100", env={"OMP_THREAD_LIMIT": "1"}
+    )
     assert "GRAT" in read.upper().replace(" ", ""), read
     box.run("/usr/bin/tesseract", "/srv/a.pgm", "/srv/a", "--psm", "7", "--dpi", "100", "pdf")
     assert box.read("/srv/a.pdf").startswith(b"%PDF")

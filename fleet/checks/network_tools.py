@@ -22,7 +22,12 @@ def curl(box: Box) -> None:
         assert "self-signed certificate" in refused.errors
         box.write("/srv/ca.pem", authority.certificate)
         assert box.start("-sS", "--cacert", "/srv/ca.pem", secure) == "leek\n"
-        assert box.start("-sS", "--resolve", "leek.test:80:127.0.0.1", "-o", "/tmp/a", "-w", "%{http_code}", plain) == "200"
+        assert (
+            box.start(
+                "-sS", "--resolve", "leek.test:80:127.0.0.1", "-o", "/tmp/a", "-w", "%{http_code}", plain
+            )
+            == "200"
+        )
         address = plain.replace("localhost", "pantry.example")
         # pantry.example is 127.0.0.7, where nobody listens
         assert "127.0.0.7" in box.finish(box.program, "-sSv", address, status=7).errors
@@ -46,7 +51,9 @@ def aria2(box: Box) -> None:
     authority = Authority.found(box.folder)
     box.write("/srv/ca.pem", authority.certificate)
     with web_server(b"gratin\n" * 9999, authority.server) as url:
-        box.run("/usr/bin/aria2c", "-q", "-d", "/tmp", "-o", "a", "--ca-certificate=/srv/ca.pem", url, "--no-conf")
+        box.run(
+            "/usr/bin/aria2c", "-q", "-d", "/tmp", "-o", "a", "--ca-certificate=/srv/ca.pem", url, "--no-conf"
+        )
     assert box.read("/tmp/a") == b"gratin\n" * 9999
 
 
@@ -55,7 +62,16 @@ def httpie(box: Box) -> None:
     box.write("/srv/ca.pem", authority.certificate)
     env = {"HOME": "/tmp", "LC_ALL": "C.UTF-8"}
     with web_server(b"", authority.server) as url:
-        said = box.run("/usr/bin/http", "--ignore-stdin", "--verify=/srv/ca.pem", "--pretty=all", "-b", url, "dish=gratin", env=env)
+        said = box.run(
+            "/usr/bin/http",
+            "--ignore-stdin",
+            "--verify=/srv/ca.pem",
+            "--pretty=all",
+            "-b",
+            url,
+            "dish=gratin",
+            env=env,
+        )
         assert "gratin" in said and "\x1b[" in said
     with web_server(b"leek\n") as url:
         assert "200 OK" in box.run("/usr/bin/http", "--ignore-stdin", "-h", url, env=env)
@@ -68,7 +84,9 @@ def rsync(box: Box) -> None:
     box.start("-a", "--delete", "-z", "--checksum", "/srv/dishes/", "/tmp/copy/")
     assert box.text("/tmp/copy/leek") == "leek" * 1000
     box.write("/etc/rsyncd.conf", "use chroot = no\n[dishes]\npath = /srv/dishes\n")
-    with box.serve("/usr/bin/rsync", "--daemon", "--no-detach", f"--port={port}", "--address=127.0.0.1", port=port):
+    with box.serve(
+        "/usr/bin/rsync", "--daemon", "--no-detach", f"--port={port}", "--address=127.0.0.1", port=port
+    ):
         box.start("-a", "--compress-choice=zstd", f"rsync://localhost:{port}/dishes/", "/tmp/fetched/")
         assert "dishes" in box.start(f"rsync://localhost:{port}/")
     assert box.text("/tmp/fetched/cream") == "cream" * 1000
@@ -96,7 +114,16 @@ def openssh_client(box: Box) -> None:
 
         thread = threading.Thread(target=play, daemon=True)
         thread.start()
-        options = ["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-p", str(listener.getsockname()[1])]
+        options = [
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-p",
+            str(listener.getsockname()[1]),
+        ]
         said = box.finish("/usr/bin/ssh", "-v", *options, "cook@localhost", "true", status=255)
         thread.join(20)
         assert heard and heard[0].startswith(b"SSH-2.0-OpenSSH") and "Gratin" in said.errors
@@ -116,13 +143,26 @@ def openssl(box: Box) -> None:
     sealed = ["enc", "-aes-256-cbc", "-pbkdf2", "-pass", "pass:leek", "-a"]
     assert box.start(*sealed, "-d", stdin=box.start(*sealed, stdin="gratin")) == "gratin"
     # `-legacy` needs a module beside the library
-    box.start("pkcs12", "-export", "-in", "/tmp/cert", "-inkey", "/tmp/key", "-passout", "pass:leek", "-out", "/tmp/p12")
+    box.start(
+        "pkcs12",
+        "-export",
+        "-in",
+        "/tmp/cert",
+        "-inkey",
+        "/tmp/key",
+        "-passout",
+        "pass:leek",
+        "-out",
+        "/tmp/p12",
+    )
     assert "BEGIN CERTIFICATE" in box.start("pkcs12", "-in", "/tmp/p12", "-passin", "pass:leek", "-nokeys")
     authority = Authority.found(box.folder)
     box.write("/srv/ca.pem", authority.certificate)
     with web_server(b"gratin\n", authority.server) as url:
         place = url.removeprefix("https://").rstrip("/")
-        said = box.start("s_client", "-connect", place, "-CAfile", "/srv/ca.pem", "-verify_return_error", stdin="Q\n")
+        said = box.start(
+            "s_client", "-connect", place, "-CAfile", "/srv/ca.pem", "-verify_return_error", stdin="Q\n"
+        )
         assert "Verify return code: 0 (ok)" in said and "TLSv1.3" in said
     assert box.start("verify", "-CAfile", "/etc/ssl/certs/ca-certificates.crt", "/tmp/cert", status=2) == ""
 
@@ -130,7 +170,16 @@ def openssl(box: Box) -> None:
 def gnutls_bin(box: Box) -> None:
     box.run("/usr/bin/certtool", "--generate-privkey", "--key-type=ed25519", "--outfile", "/tmp/key")
     box.write("/tmp/template", 'cn = "localhost"\ndns_name = "localhost"\nca\nexpiration_days = 2\n')
-    box.run("/usr/bin/certtool", "--generate-self-signed", "--load-privkey", "/tmp/key", "--template", "/tmp/template", "--outfile", "/tmp/cert")
+    box.run(
+        "/usr/bin/certtool",
+        "--generate-self-signed",
+        "--load-privkey",
+        "/tmp/key",
+        "--template",
+        "/tmp/template",
+        "--outfile",
+        "/tmp/cert",
+    )
     assert "CN=localhost" in box.run("/usr/bin/certtool", "-i", "--infile", "/tmp/cert")
     authority = Authority.found(box.folder)
     box.write("/srv/ca.pem", authority.certificate)
@@ -182,7 +231,9 @@ def _name_server(answers: dict[str, bytes]) -> Iterator[int]:
 
 def bind9_dnsutils(box: Box) -> None:
     with _name_server({"pantry.test": b"\xc0\x00\x02\x07"}) as port:
-        assert box.run("/usr/bin/dig", "+short", "@127.0.0.1", "-p", str(port), "pantry.test") == "192.0.2.7\n"
+        assert (
+            box.run("/usr/bin/dig", "+short", "@127.0.0.1", "-p", str(port), "pantry.test") == "192.0.2.7\n"
+        )
         said = box.run("/usr/bin/nslookup", f"-port={port}", "pantry.test", "127.0.0.1")
         assert "192.0.2.7" in said
         none = box.run("/usr/bin/dig", "@127.0.0.1", "-p", str(port), "nobody.test")
@@ -212,17 +263,34 @@ def nmap(box: Box) -> None:
         port = url.rstrip("/").rpartition(":")[2]
         base = ["/usr/bin/nmap", "-n", "-Pn", "-p", port, "--unprivileged"]
         assert f"{port}/tcp open" in box.run(*base, "127.0.0.1")
-        told = box.run(*base, "-sV", "--version-intensity", "2", "--script", "http-title", "-oX", "-", "127.0.0.1", timeout=200)
+        told = box.run(
+            *base,
+            "-sV",
+            "--version-intensity",
+            "2",
+            "--script",
+            "http-title",
+            "-oX",
+            "-",
+            "127.0.0.1",
+            timeout=200,
+        )
         assert 'service name="http"' in told and "gratin" in told, told
 
 
 def tcpdump(box: Box) -> None:
     # a capture of one UDP packet (libpcap's format, version 2.4) is read and filtered
-    frame = b"\0" * 12 + b"\x08\0" + struct.pack(">BBHHHBBH4s4s", 69, 0, 34, 1, 0, 64, 17, 0, b"\x7f\0\0\1", b"\x7f\0\0\7")
+    frame = (
+        b"\0" * 12
+        + b"\x08\0"
+        + struct.pack(">BBHHHBBH4s4s", 69, 0, 34, 1, 0, 64, 17, 0, b"\x7f\0\0\1", b"\x7f\0\0\7")
+    )
     frame += struct.pack(">HHHH", 5353, 53, 14, 0) + b"gratin"
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
     box.write("/srv/a.pcap", head + struct.pack("<IIII", 1719828000, 0, len(frame), len(frame)) + frame)
-    said = box.run("/usr/bin/tcpdump", "-n", "-A", "-r", "/srv/a.pcap", "udp", "and", "dst", "host", "127.0.0.7")
+    said = box.run(
+        "/usr/bin/tcpdump", "-n", "-A", "-r", "/srv/a.pcap", "udp", "and", "dst", "host", "127.0.0.7"
+    )
     assert "127.0.0.1.5353 > 127.0.0.7.53" in said and "gratin" in said
     assert box.run("/usr/bin/tcpdump", "-n", "-r", "/srv/a.pcap", "tcp") == ""
     assert "(000) ldh" in box.run("/usr/bin/tcpdump", "-d", "-y", "EN10MB", "tcp port 80")
@@ -233,7 +301,13 @@ def socat(box: Box) -> None:
     box.write("/srv/ca.pem", authority.certificate)
     with web_server(b"gratin\n", authority.server) as url:
         place = url.removeprefix("https://").rstrip("/")
-        said = box.run("/usr/bin/socat", "-t5", "-", f"OPENSSL:{place},cafile=/srv/ca.pem", stdin="GET / HTTP/1.0\r\n\r\n")
+        said = box.run(
+            "/usr/bin/socat",
+            "-t5",
+            "-",
+            f"OPENSSL:{place},cafile=/srv/ca.pem",
+            stdin="GET / HTTP/1.0\r\n\r\n",
+        )
         assert said.endswith("gratin\n")
     port = free_port()
     with box.serve("/usr/bin/socat", f"TCP-LISTEN:{port},bind=127.0.0.1,fork", "PIPE", port=port):
@@ -263,11 +337,18 @@ def iperf3(box: Box) -> None:
 
 def snmp(box: Box) -> None:
     port = free_port()
-    box.write("/etc/snmp/snmpd.conf", f"agentaddress udp:127.0.0.1:{port}\nrocommunity leek 127.0.0.1\nsysLocation pantry\n")
-    with box.serve("/usr/sbin/snmpd", "-f", "-Lo", "-C", "-c", "/etc/snmp/snmpd.conf", "-p", "/tmp/pid") as server:
+    box.write(
+        "/etc/snmp/snmpd.conf",
+        f"agentaddress udp:127.0.0.1:{port}\nrocommunity leek 127.0.0.1\nsysLocation pantry\n",
+    )
+    with box.serve(
+        "/usr/sbin/snmpd", "-f", "-Lo", "-C", "-c", "/etc/snmp/snmpd.conf", "-p", "/tmp/pid"
+    ) as server:
         base = ["-v2c", "-c", "leek", f"127.0.0.1:{port}", "1.3.6.1.2.1.1.6.0"]
         until(lambda: "pantry" in box.run("/usr/bin/snmpget", *base), running=server)
-        assert "STRING" in box.run("/usr/bin/snmpwalk", "-v2c", "-c", "leek", f"127.0.0.1:{port}", "1.3.6.1.2.1.1")
+        assert "STRING" in box.run(
+            "/usr/bin/snmpwalk", "-v2c", "-c", "leek", f"127.0.0.1:{port}", "1.3.6.1.2.1.1"
+        )
 
 
 def lftp(box: Box) -> None:
@@ -276,6 +357,8 @@ def lftp(box: Box) -> None:
     env = {"HOME": "/tmp"}
     pages = {"/": b'<a href="dish">dish</a>', "/dish": b"gratin\n"}
     with web_server(pages, authority.server) as url:
-        script = f"set ssl:ca-file /srv/ca.pem; set net:max-retries 1; open {url}; get dish -o /tmp/a; cat dish"
+        script = (
+            f"set ssl:ca-file /srv/ca.pem; set net:max-retries 1; open {url}; get dish -o /tmp/a; cat dish"
+        )
         assert box.run("/usr/bin/lftp", "-c", script, env=env) == "gratin\n"
     assert box.text("/tmp/a") == "gratin\n"

@@ -39,7 +39,9 @@ def nginx(box: Box) -> None:
             assert page.headers["Server"].startswith("nginx")
             picture = fetch(f"http://127.0.0.1:{plain}/menu.svg")
             assert picture.headers["Content-Type"] == "image/svg+xml"
-            assert fetch(f"https://localhost:{secure}/api/x", context=authority.client).body == b"from behind\n"
+            assert (
+                fetch(f"https://localhost:{secure}/api/x", context=authority.client).body == b"from behind\n"
+            )
             assert fetch(f"http://127.0.0.1:{plain}/dish/leek").text == "leek\n"
             assert fetch(f"http://127.0.0.1:{plain}/nothing").status == 404
 
@@ -91,8 +93,11 @@ def haproxy(box: Box) -> None:
     front, secure = ports(2)
     authority = Authority.found(box.folder)
     box.write("/etc/haproxy/tls.pem", authority.certificate + authority.key)
-    box.write("/etc/haproxy/dish.lua", "core.register_service('dish', 'http', function(a)\n"
-              "a:set_status(200); a:add_header('content-length', '4'); a:start_response(); a:send('leek') end)\n")
+    box.write(
+        "/etc/haproxy/dish.lua",
+        "core.register_service('dish', 'http', function(a)\n"
+        "a:set_status(200); a:add_header('content-length', '4'); a:start_response(); a:send('leek') end)\n",
+    )
     with web_server(b"from behind\n") as behind:
         place = behind.removeprefix("http://localhost").strip("/")
         box.write(
@@ -136,7 +141,9 @@ def caddy(box: Box) -> None:
         "/etc/caddy/Caddyfile",
         f"{{\n admin off\n auto_https off\n}}\nhttp://:{port} {{\n root * /srv\n encode gzip\n templates\n file_server\n}}\n",
     )
-    with box.serve("/usr/bin/caddy", "run", "--config", "/etc/caddy/Caddyfile", port=port, env={"HOME": "/tmp"}):
+    with box.serve(
+        "/usr/bin/caddy", "run", "--config", "/etc/caddy/Caddyfile", port=port, env={"HOME": "/tmp"}
+    ):
         assert fetch(f"http://127.0.0.1:{port}/").body == b"<h1>gratin</h1>\n"
         assert fetch(f"http://127.0.0.1:{port}/hello.html").body == b"GRATIN\n"
 
@@ -186,8 +193,9 @@ def tinyproxy(box: Box) -> None:
         f'Port {port}\nListen 127.0.0.1\nTimeout 60\nAllow 127.0.0.1\nMaxClients 10\nViaProxyName "pantry"\n'
         'DefaultErrorFile "/usr/share/tinyproxy/default.html"\n',
     )
-    with web_server({"/dish": b"gratin\n"}) as behind, box.serve(
-        "/usr/bin/tinyproxy", "-d", "-c", "/etc/tinyproxy/tinyproxy.conf", port=port
+    with (
+        web_server({"/dish": b"gratin\n"}) as behind,
+        box.serve("/usr/bin/tinyproxy", "-d", "-c", "/etc/tinyproxy/tinyproxy.conf", port=port),
     ):
         found = fetch(f"{behind}dish", proxy=f"http://127.0.0.1:{port}")
         assert found.body == b"gratin\n" and "pantry" in found.headers["Via"]

@@ -28,23 +28,25 @@ SAID = "<gratin>\n<leek>\n42\nword 1\n3\nx\ndone\n"
 
 
 def bash(box: Box) -> None:
-    box.write("/srv/a.sh", SCRIPT.replace("cat <<END", "while read -r l; do echo \"$l\"; done <<END"))
+    box.write("/srv/a.sh", SCRIPT.replace("cat <<END", 'while read -r l; do echo "$l"; done <<END'))
     assert box.run("/usr/bin/bash", "/srv/a.sh", "word") == SAID
-    more = 'declare -A d=([a]=1); shopt -s extglob; mapfile -t l < <(printf "b\\na\\n"); [[ gratin =~ ^g(r) ]]; '
+    more = (
+        'declare -A d=([a]=1); shopt -s extglob; mapfile -t l < <(printf "b\\na\\n"); [[ gratin =~ ^g(r) ]]; '
+    )
     more += 'echo "${d[a]}${l[1]}${BASH_REMATCH[1]^^}"; coproc cat_ { read -r w; echo "$w"; }; printf "%(%Y)T\\n" 0'
     assert box.run("/usr/bin/bash", "-c", more) == "1aR\n1970\n"
-    assert box.run("/usr/bin/bash", "-c", 'x=gr\u00e2tin; echo ${#x}', env={"LC_ALL": "C.UTF-8"}) == "6\n"
+    assert box.run("/usr/bin/bash", "-c", "x=gr\u00e2tin; echo ${#x}", env={"LC_ALL": "C.UTF-8"}) == "6\n"
     assert "42" in _typed(box, ["/usr/bin/bash", "--norc", "-i"], b"echo $((6*7))\r", b"\x04")
 
 
 def dash(box: Box) -> None:
-    box.write("/srv/a.sh", SCRIPT.replace("cat <<END", "while read -r l; do echo \"$l\"; done <<END"))
+    box.write("/srv/a.sh", SCRIPT.replace("cat <<END", 'while read -r l; do echo "$l"; done <<END'))
     assert box.run("/usr/bin/dash", "/srv/a.sh", "word") == SAID
     assert box.run("/bin/sh", "-c", "echo $0") == "/bin/sh\n"
 
 
 def zsh(box: Box) -> None:
-    box.write("/srv/a.sh", SCRIPT.replace("cat <<END", "while read -r l; do echo \"$l\"; done <<END"))
+    box.write("/srv/a.sh", SCRIPT.replace("cat <<END", 'while read -r l; do echo "$l"; done <<END'))
     assert box.run("/usr/bin/zsh", "/srv/a.sh", "word") == SAID
     more = "zmodload zsh/mathfunc zsh/stat zsh/datetime zsh/pcre; autoload -Uz zmv compinit add-zsh-hook; "
     more += "a=(c b a); print ${(oj:,:)a} $((int(sqrt(16)))) ${(U):-gratin}; setopt extendedglob; print -l /tmp/*(N/)"
@@ -67,7 +69,10 @@ def busybox(box: Box) -> None:
     assert box.start("sh", "/srv/a.sh", "word") == SAID
     with web_server(b"gratin\n") as url:
         assert box.start("sh", "-c", f"busybox wget -q -O - {url} | tr a-z A-Z | sed s/G/g/") == "gRATIN\n"
-    assert box.run("/bin/sh", "-c", "ls / | grep -c etc; echo x | gzip | gunzip; awk 'BEGIN { print 6*7 }'") == "1\nx\n42\n"
+    assert (
+        box.run("/bin/sh", "-c", "ls / | grep -c etc; echo x | gzip | gunzip; awk 'BEGIN { print 6*7 }'")
+        == "1\nx\n42\n"
+    )
 
 
 def coreutils(box: Box) -> None:
@@ -83,7 +88,10 @@ def coreutils(box: Box) -> None:
     assert box.run("/usr/bin/id", "-un", "65532") == "" or True
     assert "nonroot" in box.run("/usr/bin/id", "nonroot")
     assert box.run("/usr/bin/stdbuf", "-oL", "/usr/bin/head", "-n1", "/srv/a") == "leek\n"
-    assert box.run("/usr/bin/ls", "-1", "/srv") == "a\n" and box.run("/usr/bin/wc", "-l", "/srv/a") == "6 /srv/a\n"
+    assert (
+        box.run("/usr/bin/ls", "-1", "/srv") == "a\n"
+        and box.run("/usr/bin/wc", "-l", "/srv/a") == "6 /srv/a\n"
+    )
     assert box.run("/usr/bin/split", "-n", "2", "--filter=:", "/srv/a", status=None) is not None
 
 
@@ -125,7 +133,17 @@ def tmux(box: Box) -> None:
             said = box.run(*command, "capture-pane", "-p", env=env, status=None)
         assert "tmux 3" in said, (said, server.output)
         assert box.run(*command, "display-message", "-p", "#{window_width}", env=env) == "60\n"
-    assert "gratin" in _typed(box, [*command, "-L", "other", "new-session", "/usr/bin/tmux show -gv default-terminal; echo gra''tin; sleep 1"], env=env)
+    assert "gratin" in _typed(
+        box,
+        [
+            *command,
+            "-L",
+            "other",
+            "new-session",
+            "/usr/bin/tmux show -gv default-terminal; echo gra''tin; sleep 1",
+        ],
+        env=env,
+    )
 
 
 def vim_tiny(box: Box) -> None:

@@ -15,13 +15,21 @@ TEXT = "".join(f"{number} dish of gratin {number * number}\n" for number in rang
 
 
 def gawk(box: Box) -> None:
-    program = "{ sum += $5 } END { print sum, toupper($3), strftime(\"%H\", 1719828000), length(\"gr\u00e2tin\") }"
+    program = (
+        '{ sum += $5 } END { print sum, toupper($3), strftime("%H", 1719828000), length("gr\u00e2tin") }'
+    )
     said = box.run("/usr/bin/gawk", program, stdin=TEXT, env={"TZ": "Europe/Berlin", "LC_ALL": "C.UTF-8"})
     assert said == f"{sum(n * n for n in range(5000))} OF 12 6\n"
     sorted_ = 'BEGIN { PROCINFO["sorted_in"] = "@ind_num_asc"; a[10]; a[9]; for (i in a) print i; print gensub(/(g)r/, "<\\\\1>", 1, "gratin") }'
     assert box.run("/usr/bin/gawk", sorted_) == "9\n10\n<g>atin\n"
-    assert box.run("/usr/bin/gawk", '@load "filefuncs"; BEGIN { stat("/etc/passwd", d); print d["type"] }') == "file\n"
-    assert box.run("/usr/bin/gawk", '@include "join"; BEGIN { split("a b", x); print join(x, 1, 2, "-") }') == "a-b\n"
+    assert (
+        box.run("/usr/bin/gawk", '@load "filefuncs"; BEGIN { stat("/etc/passwd", d); print d["type"] }')
+        == "file\n"
+    )
+    assert (
+        box.run("/usr/bin/gawk", '@include "join"; BEGIN { split("a b", x); print join(x, 1, 2, "-") }')
+        == "a-b\n"
+    )
     assert box.run("/usr/bin/gawk", 'BEGIN { "echo 42" | getline x; print x }') == "42\n"
 
 
@@ -49,11 +57,16 @@ def libxml2_utils(box: Box) -> None:
     box.write("/srv/a.xml", XML)
     assert box.run("/usr/bin/xmllint", "--xpath", "string(//dish[@price=3])", "/srv/a.xml") == "leek\n"
     assert "cuit\u00e9" in box.run("/usr/bin/xmllint", "--format", "--encode", "UTF-8", "/srv/a.xml")
-    box.write("/srv/a.rng", '<element name="menu" xmlns="http://relaxng.org/ns/structure/1.0"><oneOrMore>'
-              '<element name="dish"><attribute name="price"/><text/></element></oneOrMore></element>')
+    box.write(
+        "/srv/a.rng",
+        '<element name="menu" xmlns="http://relaxng.org/ns/structure/1.0"><oneOrMore>'
+        '<element name="dish"><attribute name="price"/><text/></element></oneOrMore></element>',
+    )
     box.run("/usr/bin/xmllint", "--noout", "--relaxng", "/srv/a.rng", "/srv/a.xml")
     box.run("/usr/bin/xmllint", "--noout", "-", stdin="<a><b></a>", status=1)
-    box.write("/srv/sjis.xml", '<?xml version="1.0" encoding="Shift_JIS"?><a>\u6599\u7406</a>'.encode("shift_jis"))
+    box.write(
+        "/srv/sjis.xml", '<?xml version="1.0" encoding="Shift_JIS"?><a>\u6599\u7406</a>'.encode("shift_jis")
+    )
     assert "\u6599\u7406" in box.run("/usr/bin/xmllint", "--encode", "UTF-8", "/srv/sjis.xml")
 
 
@@ -74,7 +87,10 @@ def xsltproc(box: Box) -> None:
 
 def xmlstarlet(box: Box) -> None:
     box.write("/srv/a.xml", XML)
-    assert box.run("/usr/bin/xmlstarlet", "sel", "-t", "-m", "//dish", "-v", "@price", "-n", "/srv/a.xml") == "7\n3\n"
+    assert (
+        box.run("/usr/bin/xmlstarlet", "sel", "-t", "-m", "//dish", "-v", "@price", "-n", "/srv/a.xml")
+        == "7\n3\n"
+    )
     said = box.run("/usr/bin/xmlstarlet", "ed", "-u", "//dish[2]", "-v", "cream", "/srv/a.xml")
     assert ">cream<" in said
     box.run("/usr/bin/xmlstarlet", "val", "-q", "/srv/a.xml")
@@ -85,15 +101,22 @@ def ripgrep(box: Box) -> None:
         box.write(f"/srv/{name}", "a gratin\nleek\n")
     box.write("/srv/.ignore", "a.txt\n")
     assert box.run("/usr/bin/rg", "-c", "gr(a|e)tin", "/srv") == "/srv/b.py:1\n"
-    assert json.loads(box.run("/usr/bin/rg", "--json", "-uu", "-tpy", "leek", "/srv").splitlines()[-1])["type"] == "summary"
+    assert (
+        json.loads(box.run("/usr/bin/rg", "--json", "-uu", "-tpy", "leek", "/srv").splitlines()[-1])["type"]
+        == "summary"
+    )
     assert box.run("/usr/bin/rg", "-P", "gr(?=a)", "-o", "/srv/b.py") == "gr\n"
 
 
 def parallel(box: Box) -> None:
     env = {"HOME": "/root", "SHELL": "/bin/sh"}
-    said = box.run("/usr/bin/parallel", "--will-cite", "-k", "-j2", "echo {} {.}", ":::", "a.x", "b.y", env=env)
+    said = box.run(
+        "/usr/bin/parallel", "--will-cite", "-k", "-j2", "echo {} {.}", ":::", "a.x", "b.y", env=env
+    )
     assert said == "a.x a\nb.y b\n"
-    said = box.run("/usr/bin/parallel", "--will-cite", "-k", "-N2", "echo {2}{1}", stdin="a\nb\nc\nd\n", env=env)
+    said = box.run(
+        "/usr/bin/parallel", "--will-cite", "-k", "-N2", "echo {2}{1}", stdin="a\nb\nc\nd\n", env=env
+    )
     assert said == "ba\ndc\n"
 
 
@@ -110,7 +133,9 @@ def file(box: Box) -> None:
     assert box.start("-b", "--mime-type", "/srv/b") == "application/gzip\n"
     assert "gratin" not in box.start("-z", "/srv/b") or True
     assert "ELF 64-bit" in box.start("-b", "-L", "/usr/bin/file")
-    assert box.start("-b", "-", stdin="gr\u00e2tin\n") == "UTF-8 Unicode text\n" or "UTF-8" in box.start("-b", "-", stdin="gr\u00e2tin\n")
+    assert box.start("-b", "-", stdin="gr\u00e2tin\n") == "UTF-8 Unicode text\n" or "UTF-8" in box.start(
+        "-b", "-", stdin="gr\u00e2tin\n"
+    )
 
 
 def zstd(box: Box) -> None:
@@ -141,7 +166,9 @@ def zip(box: Box) -> None:  # noqa: A001
     with zipfile.ZipFile(io.BytesIO(box.read("/tmp/a.zip"))) as archive:
         assert archive.read("srv/dishes/gratin").decode() == TEXT
     box.run("/usr/bin/unzip", "-q", "/tmp/a.zip", "-d", "/tmp/out", env=env)
-    assert box.text("/tmp/out/srv/dishes/gratin") == TEXT and box.text("/tmp/out/srv/dishes/l\u00e8ek") == "x\n"
+    assert (
+        box.text("/tmp/out/srv/dishes/gratin") == TEXT and box.text("/tmp/out/srv/dishes/l\u00e8ek") == "x\n"
+    )
     box.run("/usr/bin/zip", "-q", "-P", "leek", "/tmp/b.zip", "/srv/dishes/gratin")
     assert box.run("/usr/bin/unzip", "-p", "-P", "leek", "/tmp/b.zip") == TEXT
 
@@ -165,14 +192,23 @@ def gnupg(box: Box) -> None:
     assert home
     # its agent must live as long as what uses it, so one container does all of it
     box.write("/srv/a", "gratin\n")
-    quick = [*run, "--passphrase", "", "--quick-generate-key", "Cook <cook@example.org>", "ed25519", "sign", "1d"]
+    quick = [
+        *run,
+        "--passphrase",
+        "",
+        "--quick-generate-key",
+        "Cook <cook@example.org>",
+        "ed25519",
+        "sign",
+        "1d",
+    ]
     box.run(*quick, env=env)
     box.run(*run, "--clear-sign", "-o", "/srv/a.asc", "/srv/a", env=env)
     said = box.finish(*run, "--verify", "/srv/a.asc", env=env)
-    assert "Good signature" in said.errors + box.finish("/usr/bin/gpg", "--verify", "/srv/a.asc", env=env).errors
+    assert (
+        "Good signature" in said.errors + box.finish("/usr/bin/gpg", "--verify", "/srv/a.asc", env=env).errors
+    )
     assert "BEGIN PGP PUBLIC KEY" in box.run(*run, "--armor", "--export", env=env)
     sealed = [*run, "--passphrase", "leek", "--pinentry-mode", "loopback"]
     box.run(*sealed, "-c", "-o", "/srv/a.gpg", "/srv/a", env=env)
     assert box.run(*sealed, "-d", "/srv/a.gpg", env=env) == "gratin\n"
-
-

@@ -96,9 +96,7 @@ def look_up(port: int, name: str, *, kind: int = 1, timeout: float = 2) -> list[
 
 
 @contextmanager
-def web_server(
-    pages: bytes | Mapping[str, bytes], context: ssl.SSLContext | None = None
-) -> Iterator[str]:
+def web_server(pages: bytes | Mapping[str, bytes], context: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server on loopback that answers with a page, or with that of the path asked for; yields its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):

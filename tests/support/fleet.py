@@ -135,9 +135,7 @@ class Box:
         timeout: float = 120,
     ) -> str:
         """What a command in the image writes to its standard output; it must end with `status`."""
-        return self.finish(
-            *command, stdin=stdin, env=env, user=user, status=status, timeout=timeout
-        ).output
+        return self.finish(*command, stdin=stdin, env=env, user=user, status=status, timeout=timeout).output
 
     def finish(
         self,
@@ -199,9 +197,7 @@ class Box:
                 running.wait_for_port(port, patience)
             yield running
 
-    def write(
-        self, path: str, content: str | bytes, *, mode: int = 0o644, owner: str | None = None
-    ) -> str:
+    def write(self, path: str, content: str | bytes, *, mode: int = 0o644, owner: str | None = None) -> str:
         """Put a file into the image, as a volume or a derived image would; gives back its path."""
         place = self.path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
