@@ -121,7 +121,8 @@ def test_names_that_repositories_cannot_have_are_spelled(serve: Serve) -> None:
     async def work() -> None:
         async with serve() as provider:
             await given(provider, "pan_p_p")
-            assert "write pan_p_p" in (await refused(provider, "pan_p_p_h")).message or True
+            assert "no package" in (await refused(provider, "pan_p")).message
+            assert "write gratin" in (await refused(provider, "x_xgratin")).message
 
     run(work())
 
@@ -212,6 +213,19 @@ def test_who_may_not_build_gets_only_what_is_made(serve: Serve) -> None:
             assert found.digest == made.digest
         async with serve() as provider:
             assert isinstance(await provider.provide("gratin", "latest", READER), Provided)
+
+    run(work())
+
+
+def test_who_may_not_build_gets_what_was_made_last(serve: Serve, kitchen: Kitchen, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serve(fresh=0.0, stale=0.0) as provider:
+            made = await given(provider, "gratin")
+            season(kitchen)
+            age(tmp_path)
+            found = await provider.provide("gratin", "latest", READER)
+            assert isinstance(found, Provided)
+            assert found.digest == made.digest
 
     run(work())
 

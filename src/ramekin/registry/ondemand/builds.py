@@ -164,16 +164,20 @@ class Builds:
             return refused
         old = self._held.get(key)
         if old is not None and now < old.stale:
-            self.begin(order, key)
+            self.begin(order, key, build=asker.may_build)
             self.counts["given"] += 1
             return old
         begun = self.start(order, key, asker)
-        return begun if isinstance(begun, Refusal) else await asyncio.shield(begun.outcome)
+        outcome = begun if isinstance(begun, Refusal) else await asyncio.shield(begun.outcome)
+        if old is not None and not asker.may_build and isinstance(outcome, Refusal):
+            # who may have nothing made gets what was made last
+            return old
+        return outcome
 
     def start(self, order: Order, key: bytes, asker: Asker) -> Build | Refusal:
         """Have an image made for a client, or refuse; one build for all."""
         running = self._running.get(key)
-        if running is not None:
+        if running is not None and asker.may_build:
             return running
         if asker.may_build and (wait := self._rate.take(asker.user or asker.address)):
             self.counts["refused"] += 1
@@ -231,7 +235,7 @@ class Builds:
                 )
             return refuse(error.message, error.hint, kind=error.kind)
         except BusyError as error:
-            return Refusal(str(error), "TOOMANYREQUESTS", 429, retry_after=10)
+            return busy(error)
         except TimeoutError:
             return refuse(
                 f"{order.image} was not made within {self._config.time:.0f} seconds", None, kind="time"
@@ -256,3 +260,8 @@ def refuse(message: str, hint: str | None, *, kind: str) -> Refusal:
     """There is no such image, and why; clients show the message only, so the way out is part of it."""
     text = f"{message}; {hint}" if hint else message
     return Refusal(text, detail={"reason": message, "hint": hint or "", "kind": kind})
+
+
+def busy(error: BusyError) -> Refusal:
+    """Not now."""
+    return Refusal(f"{error.message}; {error.hint}", "TOOMANYREQUESTS", 429, retry_after=10)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ramekin.errors import RamekinError, UsageError
 from ramekin.registry.ondemand import names
-from ramekin.registry.ondemand.builds import Build, Builds, Outcome, refuse
+from ramekin.registry.ondemand.builds import Build, Builds, Outcome, busy, refuse
 from ramekin.registry.ondemand.names import Locked, Moving
 from ramekin.registry.ondemand.orders import Order, Suggestion, Terms, View
 from ramekin.registry.ondemand.specs import Specs
-from ramekin.registry.ondemand.workers import FailedError, Workers, processors
+from ramekin.registry.ondemand.workers import BusyError, FailedError, Workers, processors
 from ramekin.registry.ondemand_config import OnDemand
 from ramekin.registry.provider import Asker, Provided, Refusal
 from ramekin.store.store import Store
@@ -62,7 +62,7 @@ class OnDemandProvider:
     async def _read_ahead(self) -> None:
         # who asks meets the same failure, and is told
         await self._workers.prepare()
-        with suppress(FailedError, TimeoutError):
+        with suppress(FailedError, BusyError, TimeoutError):
             await self._workers.ask(self._anything, "search", 600.0, words=("ramekin",))
 
     async def stop(self) -> None:
@@ -95,7 +95,7 @@ class OnDemandProvider:
             return None
         try:
             reply = await self._workers.ask(ordered.order, "tags")
-        except (FailedError, TimeoutError):
+        except (FailedError, BusyError, TimeoutError):
             return None
         return reply.texts or None
 
@@ -181,6 +181,8 @@ class OnDemandProvider:
             reply = await self._workers.ask(self._anything, "search", words=words, limit=limit)
         except FailedError as error:
             return refuse(error.message, error.hint, kind=error.kind)
+        except BusyError as error:
+            return busy(error)
         except TimeoutError:
             return refuse("the search took too long", None, kind="time")
         return reply.found or ()
@@ -207,6 +209,8 @@ class OnDemandProvider:
             reply = await self._workers.ask(ordered.order, work, 120.0, architecture=architecture)
         except FailedError as error:
             return refuse(error.message, error.hint, kind=error.kind)
+        except BusyError as error:
+            return busy(error)
         except TimeoutError:
             return refuse("that took too long", None, kind="time")
         return reply.view if reply.texts is None else reply.texts[0]

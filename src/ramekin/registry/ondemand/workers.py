@@ -21,6 +21,9 @@ from ramekin.registry.ondemand.orders import Event, Failure, Order
 from ramekin.registry.ondemand.worker import Call, Reply, carry_out
 from ramekin.store.store import Store
 
+LOOKS = 4
+"""Questions that are worked on at once."""
+
 _LINE = 64 << 20
 """Bytes of the longest line that a worker may write."""
 
@@ -175,6 +178,8 @@ class Workers:
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._asked = Worker(store)
+        self._looks = asyncio.Semaphore(LOOKS)
+        self._looking = 0
 
     async def make(
         self,
@@ -220,8 +225,23 @@ class Workers:
         self._idle.append(worker)
 
     async def ask(self, order: Order, work: str, seconds: float = 60.0, **more: object) -> Reply:
-        """A question that nothing is made for."""
-        return await asyncio.wait_for(self._asked.ask(order, work, **more), seconds)  # type: ignore[arg-type]
+        """A question that nothing is made for; raises as `make` does."""
+        if self._looking >= self._queue + LOOKS:
+            raise BusyError("too many questions are asked at once", hint="try again in a while")
+        self._looking += 1
+        try:
+            async with self._looks:
+                asked = self._asked
+                try:
+                    return await asyncio.wait_for(asked.ask(order, work, **more), seconds)  # type: ignore[arg-type]
+                except TimeoutError:
+                    # nothing else ends what one thread of it does
+                    if self._asked is asked:
+                        self._asked = Worker(self._store)
+                        await asked.end()
+                    raise
+        finally:
+            self._looking -= 1
 
     async def end(self) -> None:
         """End all processes."""

@@ -16,6 +16,7 @@ from ramekin import __version__
 from ramekin.errors import RamekinError
 from ramekin.registry.catalog import Catalog, Kept
 from ramekin.registry.faults import AnswerError
+from ramekin.registry.ondemand.limits import Rate
 from ramekin.registry.page import reports
 from ramekin.registry.page.asking import HEADERS, RefusedError, Visit, failure, refusal, visit
 from ramekin.registry.page.progress import events
@@ -37,6 +38,8 @@ ASSETS = {
 SUGGESTIONS = 8
 REPOSITORIES = 500
 """Repositories that the page lists."""
+LOOKS = {"view": 120, "graph": 60, "search": 600}
+"""How often one client may ask in a minute what takes work."""
 BODY = 4096
 """Bytes of the largest request."""
 
@@ -101,6 +104,13 @@ class Api:
 
     def __init__(self, config: Config, provider: OnDemandProvider | None) -> None:
         self._config, self._provider = config, provider
+        self._rates = {what: Rate(amount) for what, amount in LOOKS.items()}
+
+    def _within(self, visit: Visit, what: str) -> None:
+        if wait := self._rates[what].take(visit.who.user or visit.address):
+            raise RefusedError(
+                refusal(Refusal("you ask too much; wait a while", status=429, retry_after=wait))
+            )
 
     async def status(self, visit: Visit) -> Response:
         """What this registry is and what the visitor may do."""
@@ -122,6 +132,7 @@ class Api:
     async def search(self, visit: Visit) -> Response:
         """Suggestions for words."""
         visit.need("pull", "")
+        self._within(visit, "search")
         words = tuple(visit.text("q", limit=100).split()[:5])
         if not words or self._provider is None:
             return _json({"found": []})
@@ -131,6 +142,7 @@ class Api:
     async def view(self, visit: Visit) -> Response:
         """An image before or after it was made, or the reason why there cannot be one."""
         name, tag = visit.name()
+        self._within(visit, "view")
         origin = await visit.site.look(visit.site.catalog.origin, name)
         if origin == "pushed":
             return await self._pushed(visit, name, tag)
@@ -178,6 +190,7 @@ class Api:
     async def graph(self, visit: Visit) -> Response:
         """Who needs whom, as SVG."""
         name, tag = visit.name()
+        self._within(visit, "graph")
         found = None
         if self._provider is not None:
             found = await self._provider.graph(name, tag, visit.text("architecture"))
