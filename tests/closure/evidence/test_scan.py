@@ -188,3 +188,9 @@ def test_no_bytes_upset_a_scan(path: str, head: bytes, data: bytes) -> None:
     known = scan(Prepared(Tree([tree.file(path, head + data)]), PackageFacts("odd", "1", "amd64")))
     model.decode(model.encode(known.evidence))
     model.decode_detail(model.encode(known.detail))
+
+
+def test_a_file_that_nobody_may_run_does_not_need_its_interpreter() -> None:
+    entry = tree.file("usr/lib/demo/core.fasl", b"#!/usr/local/bin/lisp --script\n", mode=0o644)
+    known = scan(Prepared(Tree([entry]), PackageFacts("demo", "1", "amd64")))
+    assert not known.evidence.needs

@@ -9,6 +9,7 @@ from collections.abc import Collection
 _PERL_USES = (re.compile(rb"use[ \t]+([A-Za-z][\w:]*)"), re.compile(rb"require[ \t]+([A-Za-z][\w:]*)"))
 _PERL_BEFORE = re.compile(rb"(?:.*[;{(&|]|)[ \t]*(?:eval|and|or|do|if|unless|return)?[ \t{(]*\Z")
 _PERL_PARENT = re.compile(rb"use[ \t]+(?:base|parent)\b([^;]*);")
+_PERL_QUOTED = re.compile(rb"['\"]([A-Z]\w*(?:::\w+)+)['\"]")
 _PERL_NAME = re.compile(rb"[A-Za-z_]\w*(?:::\w+)+|\b[A-Z]\w+")
 _RUBY = (
     re.compile(rb"require[ \t(]*['\"]([A-Za-z0-9_./+-]+)['\"]"),
@@ -49,6 +50,12 @@ def perl(data: bytes, known: Collection[str] = ()) -> set[str]:
         for listed in _PERL_PARENT.findall(data):
             found.update(name.decode("ascii", "replace") for name in _PERL_NAME.findall(listed))
     return found - _PERL_PARENTS
+
+
+def perl_named(data: bytes) -> set[str]:
+    """Modules that Perl source names in quotes, to load or to look for them later."""
+    end = _perl_end(data)
+    return {name.decode("ascii", "replace") for name in _PERL_QUOTED.findall(data, 0, end)}
 
 
 def _perl_end(data: bytes) -> int:

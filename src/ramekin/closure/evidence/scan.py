@@ -85,6 +85,8 @@ _STARTS = tuple(
 _MOST_STRINGS = 4 << 20
 """Bytes of strings that are searched for command lines."""
 _DEVELOPMENT = re.compile(r"usr/include/.|usr/lib/(?:.*/)?[^/]+\.[ao]\Z")
+_FOREIGN = re.compile(rb"dlopen|CDLL|LoadLibrary|ffi_lib|FFI::cdef|dlload")
+"""Calls by which a language loads shared objects by name."""
 _QUIET = frozenset(("documentation", "hook"))
 
 
@@ -205,7 +207,7 @@ class _Scan:
             self._jar(file, data)
             return
         if script:
-            self._script(file, data, known)
+            self._script(file, data, known, runs=bool(entry.mode & 0o111))
         elif known == "service":
             file.add(Kind.SERVICE, settings.services(data))
         elif known is not None and not setting:
@@ -287,14 +289,16 @@ class _Scan:
         kept = [path for path in sorted(paths) if not _SOURCES.match(path)]
         return kept[:_MOST_PATHS]
 
-    def _script(self, file: _File, data: bytes, known: str | None) -> None:
+    def _script(self, file: _File, data: bytes, known: str | None, *, runs: bool) -> None:
+        """A file with an interpreter's line; one that nobody may run (`runs`) does not need the interpreter."""
         interpreter = _interpreter(data)
         if interpreter is None:
             return
         if file.place in ("python", "perl", "ruby", "node", "php") and known is not None:
             self._source(file, known, data)
             return
-        file.add(Kind.INTERPRETER, (interpreter,))
+        if runs:
+            file.add(Kind.INTERPRETER, (interpreter,))
         language = policy.language_of(interpreter)
         if file.place in _QUIET:
             return
@@ -318,11 +322,15 @@ class _Scan:
         elif language == "perl":
             known = self.shown.setdefault(language, set()) if file.place == language else set()
             found = languages.perl(data, known)
+            if "/perl5/" in file.path:
+                found |= languages.perl_named(data) - known
             known |= found
             file.add(Kind.PERL, found)
         else:
             read = {"ruby": languages.ruby, "php": languages.php, "node": languages.node}
             file.add(_LANGUAGES[language], read[language](data))
+        if b".so" in data and _FOREIGN.search(data):
+            file.add(Kind.LOADED, strings.objects(data))
         comment = b"//" if language in ("php", "node") else b"#"
         file.add(Kind.PATH, self._worth(strings.paths(data, comment=comment)))
 
