@@ -8,12 +8,13 @@ which a client learns when it asks.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import secrets
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ramekin.registry import faults
 from ramekin.registry.catalog import Catalog, link_name
@@ -26,6 +27,24 @@ from ramekin.store.store import blob_name
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+
+WRITEBACK = 4 << 20
+"""Bytes after which the disk is asked to begin, so that the last flush has little left to wait for."""
+
+
+def _begin_writing(descriptor: int, first: int, count: int) -> None:
+    """Have the disk write a part of a file, without waiting for it (Linux's sync_file_range)."""
+    if _sync_file_range is not None:
+        _sync_file_range(descriptor, first, count, _SYNC_FILE_RANGE_WRITE)
+
+
+_SYNC_FILE_RANGE_WRITE = 2
+try:
+    _sync_file_range: Any = ctypes.CDLL(None).sync_file_range
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+except (OSError, AttributeError):
+    _sync_file_range = None
 
 
 class FolderUploads:
@@ -147,6 +166,7 @@ class FolderIntake:
     def __init__(self, uploads: FolderUploads, session: str, descriptor: int) -> None:
         self._uploads, self._session, self._descriptor = uploads, session, descriptor
         self.offset = os.fstat(descriptor).st_size
+        self._begun = self.offset
         self._state: _Hash | None = uploads.hashes.take(session, self.offset)
 
     def write(self, data: bytes) -> None:
@@ -157,6 +177,9 @@ class FolderIntake:
                 count = os.write(self._descriptor, view)
                 self.offset += count
                 view = view[count:]
+            if self.offset - self._begun >= WRITEBACK:
+                _begin_writing(self._descriptor, self._begun, self.offset - self._begun)
+                self._begun = self.offset
         except OSError as error:
             # what is in the file is more than what is known to be hashed
             self._state = None

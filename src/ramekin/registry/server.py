@@ -29,8 +29,8 @@ MakeProvider = Callable[["Config", "Store"], "Provider | None"]
 MakeRoutes = Callable[["Config", "Store", "Provider | None"], "Sequence[BaseRoute]"]
 
 _PR_SET_PDEATHSIG = 1
-BODY_BUFFER = 408 << 10
-"""Bytes that a connection takes in at once; of these the head may be as many as the limits say."""
+BODY_BUFFER = 128 << 10
+"""Bytes that a connection holds on their way in or out: what a client that does not read costs."""
 
 
 def check(config: Config) -> None:

@@ -1,0 +1,349 @@
+"""How fast the registry is, beside Debian's docker-registry and nginx on the same blobs.
+
+    python bench/registry.py                  all measurements, as a Markdown table on standard output
+    python bench/registry.py --check          the exit code is 1 when a limit is not kept
+    python bench/registry.py --only manifest  one of manifest, blob, push, clients
+
+All three run on loopback, one at a time under load, with one worker process each (docker-registry is one
+process of as many threads as it likes), without access logs. Rounds alternate between them and figures
+are medians, so that what else the machine does meets all alike; the ratios are what counts.
+
+Needs docker-registry, nginx and wrk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+BLOB = 200_000_000
+PUSH = 64 << 20
+CLIENTS = 500
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure, and the limit that it has to keep; a limit of '>= 2' or '<= 2', or none."""
+
+    what: str
+    figure: float
+    text: str
+    limit: str = ""
+
+    @property
+    def kept(self) -> bool:
+        if not self.limit:
+            return True
+        sign, _, number = self.limit.partition(" ")
+        return self.figure >= float(number) if sign == ">=" else self.figure <= float(number)
+
+    def __str__(self) -> str:
+        mark = "" if self.kept else " **not kept**"
+        return f"| {self.what} | {self.text} | {self.limit}{mark} |"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server under test."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    repository: str = "bench"
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, named)
+        response = connection.getresponse()
+        response.read()
+        connection.close()
+        return response
+
+    def location(self, response: http.client.HTTPResponse) -> str:
+        place = response.headers["location"]
+        return re.sub(r"^https?://[^/]*", "", place)
+
+    def push(self, data: bytes) -> float:
+        """Push a blob as docker does, POST, PATCH and PUT; the seconds it took."""
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        began = time.perf_counter()
+        place = self.location(self.request("POST", f"/v2/{self.repository}/blobs/uploads/"))
+        reply = self.request("PATCH", place, data, content_type="application/octet-stream")
+        place = self.location(reply)
+        mark = "&" if "?" in place else "?"
+        reply = self.request("PUT", f"{place}{mark}digest={digest}")
+        took = time.perf_counter() - began
+        if reply.status != 201:
+            sys.exit(f"{self.name} answered a push with {reply.status}")
+        return took
+
+    def peak(self) -> int:
+        """The most bytes that any of the server's processes has held."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        most = 0
+        for pid in (str(self.process.pid), *children):
+            status = Path(f"/proc/{pid}/status").read_text()
+            most = max(most, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) << 10)  # type: ignore[index]
+        return most
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(name: str, port: int, log: Path, *command: str | Path) -> Iterator[Peer]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    sys.exit(f"{name} does not start:\n{log.read_text()[-2000:]}")
+                time.sleep(0.05)
+        yield Peer(name, port, process)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def ours(folder: Path) -> Any:
+    port = free_port()
+    settings = folder / "registry.yaml"
+    settings.write_text(
+        "on-demand: {enabled: false}\nlog: {requests: false}\nlimits: {stop-seconds: 5}\nworkers: 1\n"
+    )
+    command = [sys.executable, "-m", "ramekin", "serve", "--config", settings, "--port", str(port)]
+    return running("ramekin", port, folder / "ramekin.log", *command, "--store", folder / "store")
+
+
+def theirs(folder: Path) -> Any:
+    port = free_port()
+    settings = folder / "docker-registry.yml"
+    settings.write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'docker-registry'}}}}}\n"
+        f'http: {{addr: "127.0.0.1:{port}"}}\n'
+    )
+    return running(
+        "docker-registry", port, folder / "docker-registry.log", "docker-registry", "serve", settings
+    )
+
+
+def nginx(folder: Path) -> Any:
+    port = free_port()
+    settings = folder / "nginx.conf"
+    settings.write_text(
+        f"worker_processes 1; daemon off; user root; pid {folder}/nginx.pid; error_log {folder}/nginx.err;\n"
+        "events { worker_connections 1024; }\n"
+        f"http {{ access_log off; sendfile on; tcp_nopush on; "
+        f"server {{ listen 127.0.0.1:{port}; root {folder}/www; }} }}\n"
+    )
+    (folder / "www").mkdir()
+    return running("nginx", port, folder / "nginx.log", "nginx", "-c", settings)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk measured: requests and bytes a second, and the 99th percentile of latencies in seconds."""
+
+    rate: float
+    throughput: float
+    p99: float
+
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_SIZES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+
+
+def wrk(port: int, path: str, *, connections: int, seconds: int) -> Load:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "--timeout", "30"]
+    # docker-registry gives OCI manifests only to who asks for them
+    command += ["-H", f"Accept: {MANIFEST}"]
+    text = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
+    ).stdout
+    if "Non-2xx" in text:
+        print(f"not all answers were good:\n{text}", file=sys.stderr)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)", text)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    size = re.search(r"Transfer/sec:\s+([\d.]+)(\w+)", text)
+    assert p99 and rate and size, text
+    return Load(float(rate[1]), float(size[1]) * _SIZES[size[2]], float(p99[1]) * _UNITS[p99[2]])
+
+
+@dataclass
+class Bench:
+    """The measurements, and what they gave."""
+
+    rounds: int
+    seconds: int
+    ramekin: Peer
+    docker: Peer
+    nginx: Peer
+    digest: str
+    rows: list[Row] = field(default_factory=list)
+
+    def alternate(self, measures: dict[str, Callable[[], Load]]) -> dict[str, Load]:
+        """Medians of rounds that take turns."""
+        found: dict[str, list[Load]] = {name: [] for name in measures}
+        for _ in range(self.rounds):
+            for name, measure in measures.items():
+                found[name].append(measure())
+        return {
+            name: Load(
+                statistics.median(load.rate for load in loads),
+                statistics.median(load.throughput for load in loads),
+                statistics.median(load.p99 for load in loads),
+            )
+            for name, loads in found.items()
+        }
+
+    def manifest(self) -> None:
+        path = "/v2/bench/manifests/latest"
+
+        def load(peer: Peer) -> Callable[[], Load]:
+            return lambda: wrk(peer.port, path, connections=16, seconds=self.seconds)
+
+        found = self.alternate({"ramekin": load(self.ramekin), "docker": load(self.docker)})
+        one, other = found["ramekin"], found["docker"]
+        ratio = one.rate / other.rate
+        text = f"{one.rate:,.0f} / {other.rate:,.0f} a second = {ratio:.1f}"
+        self.rows.append(Row("manifest by tag, of docker-registry's", ratio, text, ">= 8"))
+        ratio = one.p99 / other.p99
+        text = f"{one.p99 * 1000:.2f} / {other.p99 * 1000:.2f} ms = {ratio:.2f}"
+        self.rows.append(Row("its 99th percentile, of docker-registry's", ratio, text, "<= 0.333"))
+
+    def blob(self) -> None:
+        for clients in (1, 8):
+            path = f"/v2/bench/blobs/{self.digest}"
+
+            def load(peer: Peer, path: str, clients: int = clients) -> Callable[[], Load]:
+                return lambda: wrk(peer.port, path, connections=clients, seconds=self.seconds)
+
+            found = self.alternate(
+                {
+                    "ramekin": load(self.ramekin, path),
+                    "nginx": load(self.nginx, "/blob"),
+                    "docker": load(self.docker, path),
+                }
+            )
+            base = found["nginx"].throughput
+            for name, limit in (("ramekin", ">= 0.75"), ("docker", "")):
+                ratio = found[name].throughput / base
+                text = f"{found[name].throughput / 1e6:,.0f} / {base / 1e6:,.0f} MB/s = {ratio:.2f}"
+                who = "docker-registry: " if name == "docker" else ""
+                many = "one client" if clients == 1 else f"{clients} clients"
+                self.rows.append(Row(f"{who}200 MB blob, {many}, of nginx's", ratio, text, limit))
+
+    def push(self) -> None:
+        times: dict[str, list[float]] = {"ramekin": [], "docker-registry": []}
+        for _ in range(max(self.rounds * 2, 5)):
+            for peer in (self.ramekin, self.docker):
+                times[peer.name].append(peer.push(os.urandom(PUSH)))
+        one, other = (statistics.median(times[name]) for name in ("ramekin", "docker-registry"))
+        text = f"{PUSH / one / 1e6:,.0f} / {PUSH / other / 1e6:,.0f} MB/s = {other / one:.2f}"
+        self.rows.append(Row("push of 64 MB, of docker-registry's", other / one, text, ">= 1.2"))
+
+    def clients(self) -> None:
+        """Every client has a 200 MB blob and a manifest going at once; most read slowly."""
+        sockets = [socket.create_connection(("127.0.0.1", self.ramekin.port), 60) for _ in range(CLIENTS)]
+        failed: list[int] = []
+
+        def work(number: int, one: socket.socket) -> None:
+            path = "manifests/latest" if number % 5 == 0 else f"blobs/{self.digest}"
+            try:
+                one.sendall(f"GET /v2/bench/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                got = 0
+                while got < 300_000 and (data := one.recv(65536)):
+                    got += len(data)
+                    if path.startswith("manifests"):
+                        break
+                    time.sleep(0.05)
+            except OSError:
+                failed.append(number)
+
+        threads = [threading.Thread(target=work, args=pair) for pair in enumerate(sockets)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        peak = self.ramekin.peak()
+        for one in sockets:
+            one.close()
+        text = f"{peak / 1e6:,.0f} MB" + (f", {len(failed)} failed" if failed else "")
+        self.rows.append(Row(f"memory of a worker at {CLIENTS} clients, MB", peak / 1e6, text, "<= 250"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each (default: 3)")
+    parser.add_argument("--seconds", type=int, default=4, help="seconds of a round (default: 4)")
+    parser.add_argument("--only", choices=["manifest", "blob", "push", "clients"], action="append")
+    parser.add_argument("--check", action="store_true", help="end with 1 when a limit is not kept")
+    options = parser.parse_args()
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    for program in ("docker-registry", "nginx", "wrk"):
+        if shutil.which(program) is None:
+            sys.exit(f"{program} is needed: apt-get install docker-registry nginx wrk")
+    place = Path(__file__).resolve().parents[1] / ".cache" / "bench"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        folder = Path(name)
+        peers = [stack.enter_context(start(folder)) for start in (ours, theirs, nginx)]
+        data = os.urandom(BLOB)
+        (folder / "www/blob").write_bytes(data)
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        described = {"mediaType": "application/octet-stream", "digest": digest, "size": len(data)}
+        empty = "sha256:" + hashlib.sha256(b"{}").hexdigest()
+        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": empty, "size": 2}
+        document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [described]}
+        for peer in peers[:2]:
+            peer.push(data)
+            peer.push(b"{}")
+            body = json.dumps(document).encode()
+            reply = peer.request("PUT", "/v2/bench/manifests/latest", body, content_type=MANIFEST)
+            if reply.status != 201:
+                sys.exit(f"{peer.name} answered a manifest with {reply.status}")
+        bench = Bench(options.rounds, options.seconds, *peers, digest)
+        for part in options.only or ["manifest", "blob", "push", "clients"]:
+            getattr(bench, part)()
+    machine = f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"
+    print(f"Medians of {options.rounds} alternating rounds on {machine}.\n")
+    print("| measured | figure | limit |\n|---|---:|---:|")
+    print("\n".join(map(str, bench.rows)))
+    if options.check and not all(row.kept for row in bench.rows):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
