@@ -244,7 +244,7 @@ function showImage() {
     pushed: "Somebody pushed this image; it stands before one made of packages of the same name.",
     spec: `An image of a spec file${from}, for ${view.architecture}.`,
     packages: view.made ? `Made${from}, seen here for ${view.architecture}.`
-      : `To be made${from}, seen here for ${view.architecture}.${view.closed ? "" : " What nothing proves to need is then left out."}`,
+      : `To be made${from}, seen here for ${view.architecture}.${view.closed ? "" : " What nothing needs is then left out."}`,
   }[view.origin];
   const total = view.layers.reduce((sum, layer) => sum + layer.size, 0);
   const missing = view.layers.filter((layer) => !layer.held).reduce((sum, layer) => sum + layer.size, 0);
