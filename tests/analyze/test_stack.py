@@ -217,7 +217,7 @@ def facts_of_folder(root: Path) -> dict[str, Any]:
         elif path.is_dir():
             found[place] = ("folder", mode, status.st_uid)
         else:
-            names = [name for name in sorted(os.listxattr(path)) if name.startswith("user.")]
+            names = [name for name in sorted(os.listxattr(path)) if not name.startswith("trusted.")]
             xattrs = tuple((name, os.getxattr(path, name)) for name in names)
             first = inodes.setdefault(status.st_ino, place) if status.st_nlink > 1 else place
             digest = hashlib.sha256(path.read_bytes()).digest()
@@ -233,6 +233,9 @@ def facts_of_stack(found: Stack) -> dict[str, Any]:
             names.setdefault(id(placed.inode), []).append(path)
     for path, placed in found.files.items():
         content = placed.content
+        if not path:
+            # the root is there always, whether layers have it or not
+            continue
         if content.kind is Kind.SYMLINK:
             facts[path] = ("link", content.target)
         elif content.kind is Kind.DIRECTORY:
