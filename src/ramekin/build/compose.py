@@ -32,6 +32,7 @@ from ramekin.errors import RamekinError, UsageError
 from ramekin.image import compress, oci
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor, Index, Manifest
+from ramekin.image.transports.contents import UNLISTED
 from ramekin.image.tree import Tree
 from ramekin.plan import layers as plan
 from ramekin.progress import Progress
@@ -40,7 +41,7 @@ from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest, of
 from ramekin.store.store import Store
 
-REVISION = 1
+REVISION = 2
 """Raised when the same closure is made into other bytes than before by this room, `plan/` or `image/`."""
 
 
@@ -335,7 +336,12 @@ def _assemble(
         manifest=described,
         sbom=_bill(request, resolution, closed, described, terms, store, created),
         explanation=attach(
-            explanation, explain.MEDIA_TYPE, described, store, created=configure.rfc3339(created)
+            explanation,
+            explain.MEDIA_TYPE,
+            described,
+            store,
+            created=configure.rfc3339(created),
+            annotations={UNLISTED: "it comes with every image"},
         ),
         layers=tuple(_report(standing) for standing in stack),
         dropped=_tally(tally for known in closed.facts for tally in known.dropped),

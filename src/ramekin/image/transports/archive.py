@@ -6,7 +6,7 @@ then takes its place. A compressed archive is read, too; none is written, for it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -58,6 +58,12 @@ class ArchivedBlobs:
         if content is None:
             raise NotFoundError(f"{self.where} does not hold {blob.digest} ({blob.media_type})")
         return verified(content.open(), blob.digest, blob.size, where=self.where)
+
+    def small(self, limit: int) -> Iterator[bytes]:
+        """The bytes of all blobs of at most `limit` bytes; they are not verified."""
+        for path, entry in self.files.items():
+            if path.startswith("blobs/sha256/") and entry.kind is Kind.FILE and entry.size <= limit:
+                yield entry.read()
 
 
 def read(reference: Reference, *, spool: Path) -> Image:

@@ -17,6 +17,14 @@ MAX_DOCUMENTS = 4096
 """Manifests and indexes that one image may have: more is taken for an attack."""
 
 
+UNLISTED = "io.ramekin.unlisted"
+"""Annotation of an artifact that layouts hold without listing it in index.json.
+
+Many tools take a layout for one image only if its index has one entry, so what comes with every image must
+not be a second one; `layout.choose` finds it by its subject.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A manifest or index with the bytes that its digest is of, and what it points to."""
@@ -27,6 +35,11 @@ class Document:
     subject: Digest | None = None
     artifact_type: str = ""
     annotations: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a layout's index.json names this referrer."""
+        return UNLISTED not in dict(self.annotations)
 
     def as_referrer(self) -> Descriptor:
         """The entry for this document in a list of referrers (distribution-spec, Listing Referrers)."""

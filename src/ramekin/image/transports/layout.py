@@ -4,7 +4,8 @@ Blobs come first and `index.json` last and at once, so that what the index names
 hold a lock on the folder itself for as long as they write: two of them at once both land, and one that fails
 can take back all that it made. Entries of other tags, and fields that this program does not know, stay.
 
-Referrers stand in `index.json` as entries without a name; a reader finds them by their `subject`.
+Referrers stand in `index.json` as entries without a name, or are not listed at all (`contents.UNLISTED`); a
+reader finds them by their `subject`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ramekin.image.image import DOCUMENT_LIMIT, Blobs, Image
 from ramekin.image.oci import Descriptor, Index, Manifest
 from ramekin.image.reference import Reference, is_repository, is_tag, split_name
 from ramekin.image.transports import target
-from ramekin.image.transports.contents import Contents, Document, contents
+from ramekin.image.transports.contents import UNLISTED, Contents, Document, contents
 from ramekin.progress import SILENT, Progress, Task
 from ramekin.store import digest as digests
 from ramekin.store.digest import Digest
@@ -62,9 +63,23 @@ class Layout:
             _open_regular(self.file(blob.digest), blob), blob.digest, blob.size, where=str(self.root)
         )
 
+    def small(self, limit: int) -> Iterator[bytes]:
+        """The bytes of all blobs of at most `limit` bytes; they are not verified."""
+        with suppress(FileNotFoundError), os.scandir(self.root / "blobs" / "sha256") as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False) and entry.stat().st_size <= limit:
+                    yield Path(entry.path).read_bytes()
+
     def index(self) -> Index:
         """index.json; `NotFoundError` when `root` is no layout, `FormatError` when it is a broken one."""
         return oci.decode(_index_bytes(self.root), Index, where=str(self.root / "index.json"))
+
+
+class LayoutBlobs(Blobs, Protocol):
+    """The blobs of a layout, in a folder or an archive."""
+
+    def small(self, limit: int) -> Iterator[bytes]:
+        """The bytes of all blobs of at most `limit` bytes; they are not verified."""
 
 
 def read(reference: Reference) -> Image:
@@ -76,7 +91,7 @@ def read(reference: Reference) -> Image:
     return choose(layout.index(), layout, reference, name=layout.root.absolute().name)
 
 
-def choose(index: Index, blobs: Blobs, reference: Reference, *, name: str) -> Image:
+def choose(index: Index, blobs: LayoutBlobs, reference: Reference, *, name: str) -> Image:
     """The image of a layout's `index` that `reference` means; `name` is what the layout itself is called."""
     named = [entry for entry in index.manifests if REF_NAME in entry.annotations]
     unnamed = [entry for entry in index.manifests if REF_NAME not in entry.annotations]
@@ -99,8 +114,30 @@ def choose(index: Index, blobs: Blobs, reference: Reference, *, name: str) -> Im
         raise FormatError(f"{reference} is a {root.media_type}, not an image")
     image = Image(_bare(root), blobs, full_name(name, tag))
     own = {root.digest, *(entry.digest for entry in image.manifests())}
-    referrers = tuple(_bare(entry) for entry in unnamed if subjects[entry.digest] in own)
-    return Image(image.root, blobs, image.name, referrers)
+    referrers = [_bare(entry) for entry in unnamed if subjects[entry.digest] in own]
+    known = {entry.digest for entry in referrers}
+    referrers += [entry for entry in _unlisted(blobs, own) if entry.digest not in known]
+    return Image(image.root, blobs, image.name, tuple(referrers))
+
+
+def _unlisted(blobs: LayoutBlobs, subjects: set[Digest]) -> list[Descriptor]:
+    """Artifacts of a layout that refer to one of `subjects` and need not be listed, by digest."""
+    found = []
+    for data in blobs.small(_UNLISTED_LIMIT):
+        if UNLISTED.encode() not in data:
+            continue
+        try:
+            manifest = oci.decode(data, Manifest, where="a blob")
+        except FormatError:
+            continue  # a layer or any other blob: nothing says that it is a manifest
+        if manifest.subject is not None and manifest.subject.digest in subjects:
+            kind = {"artifact_type": manifest.artifact_type, "annotations": manifest.annotations}
+            found.append(oci.describe(data, manifest.media_type or oci.MANIFEST, **kind))
+    return sorted(found, key=lambda entry: entry.digest)
+
+
+_UNLISTED_LIMIT = 4096
+"""Bytes that the manifest of an artifact with one blob may have."""
 
 
 def full_name(name: str, tag: str) -> str:
@@ -139,10 +176,11 @@ def write(image: Image, reference: Reference, *, jobs: int = 8, progress: Progre
 
 
 def index_entries(parts: Contents, tag: str) -> tuple[Descriptor, ...]:
-    """What index.json lists for an image: its root under `tag`, then its referrers."""
+    """What index.json lists for an image: its root under `tag`, then its referrers that are to be listed."""
     root = parts.root.descriptor
     entry = msgspec.structs.replace(root, annotations={**root.annotations, REF_NAME: tag})
-    return (entry, *(document.as_referrer() for document in parts.referrers))
+    listed = (document.as_referrer() for document in parts.referrers if document.is_listed)
+    return (entry, *listed)
 
 
 def _listed(index: dict[str, Any], parts: Contents, tag: str, layout: Layout) -> dict[str, Any]:
