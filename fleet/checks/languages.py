@@ -75,7 +75,7 @@ session = requests.Session()
 answer = session.post(sys.argv[1], json={"dish": "gratin"}, verify="/srv/ca.pem")
 print(answer.json()["dish"], answer.headers["Content-Type"])
 try:
-    session.get(sys.argv[1])
+    requests.get(sys.argv[1])
 except requests.exceptions.SSLError as error:
     print("refused", requests.get(sys.argv[2], params={"x": "\\u00e9"}, auth=("cook", "leek")).text.strip())
 """

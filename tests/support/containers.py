@@ -277,13 +277,18 @@ def unpacked(image: Layout) -> Iterator[Path]:
         yield root
 
 
+def _hosts(root: Path) -> str:
+    """The names of hosts that a container gets: the test's own, else the machine's as engines do it."""
+    own = root / "etc/hosts"
+    own.touch()
+    return str(own) if own.stat().st_size else "/etc/hosts"
+
+
 def _bwrap(run: Invocation, root: Path) -> list[str]:
     who = Identity.of(root, run.whose)
     command = ["bwrap", "--die-with-parent", "--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
     command += ["--perms", "1777", "--tmpfs", "/dev/shm"]  # as engines mount it
-    # engines give a container the names of hosts that the machine knows
-    (root / "etc/hosts").touch()
-    command += ["--ro-bind", "/etc/hosts", "/etc/hosts", "--clearenv", "--chdir", run.directory]
+    command += ["--ro-bind", _hosts(root), "/etc/hosts", "--clearenv", "--chdir", run.directory]
     for name, value in {"HOME": who.home, **run.variables}.items():
         command += ["--setenv", name, value]
     if os.getuid() == 0 and who.uid == 0:
@@ -327,7 +332,7 @@ def bundle(run: Invocation, root: Path, folder: Path, *, own_network: bool = Fal
             {
                 "destination": "/etc/hosts",
                 "type": "bind",
-                "source": "/etc/hosts",
+                "source": _hosts(root),
                 "options": ["bind", "ro"],
             },
             {
