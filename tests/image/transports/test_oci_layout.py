@@ -14,12 +14,13 @@ from typing import BinaryIO
 import pytest
 from support import samples
 
+from ramekin.build.artifact import attach
 from ramekin.errors import DigestMismatchError, FormatError, NotFoundError, RamekinError, UsageError
 from ramekin.image import oci, transports
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor
 from ramekin.image.reference import parse
-from ramekin.image.transports import layout
+from ramekin.image.transports import contents, layout
 from ramekin.image.tree import Tree, file
 from ramekin.store.store import Store
 
@@ -118,6 +119,22 @@ def test_the_same_tag_is_replaced_and_its_referrers_go(store: Store, tmp_path: P
     transports.write(second, parse(f"oci:{tmp_path}/web:1"))
     assert [entry["digest"] for entry in index(tmp_path / "web")] == [second.root.digest]
     assert layout.Layout(tmp_path / "web").file(first.root.digest).exists()
+
+
+@pytest.mark.parametrize("target", ["oci:{}/out", "oci-archive:{}/out.tar"])
+def test_an_artifact_that_is_not_listed_is_found_by_its_subject(
+    store: Store, tmp_path: Path, target: str
+) -> None:
+    image = samples.image(store, name="web:1")
+    unlisted = {contents.UNLISTED: "always"}
+    artifact = attach(b"{}", "application/x", image.root, store, created="", annotations=unlisted)
+    place = parse(target.format(tmp_path))
+    transports.write(Image(image.root, store, image.name, (artifact,)), place)
+    if place.transport == "oci":
+        assert [entry["digest"] for entry in index(tmp_path / "out")] == [image.root.digest]
+    with transports.read(place) as back:
+        assert [entry.digest for entry in back.referrers] == [artifact.digest]
+        assert back.referrers[0].artifact_type == "application/x"
 
 
 def test_referrers_of_an_image_that_has_another_tag_stay(store: Store, tmp_path: Path) -> None:
