@@ -207,7 +207,7 @@ class Pulling:
             there = there or await site.holds(repository, digest)
         else:
             there = await site.holds(repository, digest)
-        size = await site.look(catalog.size, digest) if there else None
+        size = await site.size(digest) if there else None
         if size is None:
             raise faults.blob_unknown(digest)
         if site.config.redirect and request.method == "GET" and catalog.records.remote:
@@ -233,7 +233,12 @@ class Pulling:
         if request.method == "HEAD":
             return answer
         if catalog.records.remote:
-            answer.stream = _objects(site, blob_name(digest), first, end)
+            try:
+                answer.stream = _pieces(site, await site.write(_open, site, digest, first, end))
+            except FileNotFoundError:
+                # swept since it was last seen
+                site.lost(repository, digest)
+                raise faults.blob_unknown(digest) from None
         elif size == 0:
             answer.length = None
         else:
@@ -251,21 +256,21 @@ class Pulling:
             return ""
 
 
-async def _objects(site: Site, name: str, first: int, end: int) -> AsyncIterator[bytes]:
-    """Bytes of an object, read in threads."""
+def _open(site: Site, digest: Digest, first: int, end: int) -> Iterator[Any]:
+    """Pieces of a blob in an object store; `FileNotFoundError` when it is not there."""
     import obstore
 
-    bucket: Any = getattr(site.catalog.records, "bucket", None)
     if end <= first:
-        return
+        return iter(())
+    bucket: Any = getattr(site.catalog.records, "bucket", None)
+    found = obstore.get(bucket, blob_name(digest), options={"range": (first, end)})
+    return iter(found.stream(min_chunk_size=1 << 20))
 
-    def begin() -> Iterator[Any]:
-        found = obstore.get(bucket, name, options={"range": (first, end)})
-        return iter(found.stream(min_chunk_size=1 << 20))
 
-    chunks = await site.write(begin)
-    while (chunk := await site.write(next, chunks, None)) is not None:
-        yield bytes(chunk)
+async def _pieces(site: Site, pieces: Iterator[Any]) -> AsyncIterator[bytes]:
+    """The pieces, each read in a thread."""
+    while (piece := await site.write(next, pieces, None)) is not None:
+        yield bytes(piece)
 
 
 def manifest_answer(kept: Kept) -> Answer:

@@ -144,7 +144,9 @@ class Pushing:
     async def delete_blob(self, request: Request, repository: str, reference: str) -> Answer:
         """end-10."""
         digest = names.digest(reference)
-        if not await self._site.write(self._catalog.unlink, repository, digest):
+        gone = await self._site.write(self._catalog.unlink, repository, digest)
+        self._site.lost(repository, digest)
+        if not gone:
             raise faults.blob_unknown(digest)
         return Answer.empty(202)
 

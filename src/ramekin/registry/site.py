@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 THREADS = 48
 """Threads for what waits for a disk or an object store."""
+KNOWN_LIMIT = 100_000
+"""Repositories or blobs of which something is remembered."""
 REACH_SECONDS = 30.0
-"""For which it is believed what manifests on demand reach, where asking is a round trip."""
+"""For which it is believed that a blob is there for a repository, where asking is a round trip."""
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -48,6 +50,8 @@ class Site:
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="registry")
         self.grain = min(600.0, config.cleaning.made_keep / 4)
         self._reaches: dict[str, _Reach] = {}
+        self._links: dict[tuple[str, Digest], float] = {}
+        self._sizes: dict[Digest, tuple[float, int]] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
 
     async def look(
@@ -79,23 +83,52 @@ class Site:
 
     async def holds(self, repository: str, digest: Digest) -> bool:
         """Whether a repository may give out a blob (which may have gone from the store all the same)."""
-        if await self.look(self.catalog.linked, repository, digest):
-            return True
-        known = self._reaches.get(repository)
         now = time.monotonic()
         remote = self.catalog.records.remote
+        if remote and now - self._links.get((repository, digest), -REACH_SECONDS) < REACH_SECONDS:
+            return True
+        if await self.look(self.catalog.linked, repository, digest):
+            if remote:
+                _bound(self._links)
+                self._links[repository, digest] = now
+            return True
+        known = self._reaches.get(repository)
         if remote and known is not None and digest in known.blobs and now - known.at < REACH_SECONDS:
             return True
         version = await self.look(self.catalog.reach_version, repository)
         if known is not None and known.version == version:
             return digest in known.blobs
         reach = await self.write(self.catalog.reach, repository)
-        if len(self._reaches) > 10_000:
-            self._reaches.clear()
+        _bound(self._reaches)
         self._reaches[repository] = _Reach(version, now, reach)
         return digest in reach
+
+    async def size(self, digest: Digest) -> int | None:
+        """Bytes of a blob; in an object store, as they were a moment ago."""
+        if not self.catalog.records.remote:
+            return self.catalog.size(digest)
+        now = time.monotonic()
+        known = self._sizes.get(digest)
+        if known is not None and now - known[0] < REACH_SECONDS:
+            return known[1]
+        size = await self.look(self.catalog.size, digest)
+        if size is not None:
+            _bound(self._sizes)
+            self._sizes[digest] = (now, size)
+        return size
+
+    def lost(self, repository: str, digest: Digest) -> None:
+        """Forget that a blob was there."""
+        self._sizes.pop(digest, None)
+        self._links.pop((repository, digest), None)
 
     def changed(self, repository: str) -> None:
         """Forget what was kept in memory of a repository that this process has just changed."""
         self._reaches.pop(repository, None)
         self.warm.clear(f"/v2/{repository}/manifests/")
+
+
+def _bound(known: dict[Any, Any]) -> None:
+    """Begin anew with what is known when that is too much."""
+    if len(known) > KNOWN_LIMIT:
+        known.clear()
