@@ -66,6 +66,19 @@ def test_one_build_of_each_base_saves_the_other_one() -> None:
     assert one_base.figures.images == 7
 
 
+def test_what_a_larger_base_had_more_stays_with_those_who_leave_it() -> None:
+    fleet = report.shallow(
+        [
+            *(outline(f"small-{n}", [("small", 5 * MB), (f"s{n}", MB)]) for n in range(3)),
+            *(outline(f"large-{n}", [("large", 60 * MB), (f"l{n}", MB)]) for n in range(2)),
+        ]
+    )
+    by_name = {one.name: one.figures for one in fleet.scenarios}
+    assert by_name["as-is"].registry == (5 + 60 + 5) * MB
+    assert by_name["one-base"].registry == (5 + 55 + 5) * MB
+    assert by_name["one-base"].coldest == 61 * MB
+
+
 def test_a_fleet_on_one_base_has_nothing_to_move() -> None:
     fleet = report.shallow([outline("a", [("x", 5), ("a", 1)]), outline("b", [("x", 5), ("b", 1)])])
     assert [one.name for one in fleet.scenarios] == ["as-is"]

@@ -66,7 +66,9 @@ def _there(subject: Subject, path: str) -> bool:
 
 
 def _also(count: int) -> str:
-    return f", as do {count - 1:,} more programs" if count > 1 else ""
+    if count < 3:
+        return ", as does another program" if count == 2 else ""
+    return f", as do {count - 1:,} more programs"
 
 
 def certificates(subject: Subject) -> Iterator[Found]:

@@ -16,7 +16,9 @@ NAME = "clock"
 
 
 def wants(path: str, size: int, head: bytes) -> bool:
-    return (path.endswith(".pyc") and size > 16) or (head[:3] == b"\x1f\x8b\x08" and head[4:8] != b"\0\0\0\0")
+    if size <= 16:
+        return False
+    return path.endswith(".pyc") or (head[:3] == b"\x1f\x8b\x08" and head[4:8] != b"\0\0\0\0")
 
 
 def examine(path: str, data: Data) -> dict[str, Any] | None:

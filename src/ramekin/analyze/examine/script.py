@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 NAME = "script"
 _MOST = 256 << 10
-_PACKED = r"[^\s\"';|&<>()]+\.(?:tar|tgz|tbz2?|txz|tar\.\w+|gz|bz2|xz|zst|lz4|zip|7z|jar|war)\b"
+_SHOWN = 100
 _UNPACKER = re.compile(
-    r"(?:^|[\s;&|(`])(?:\S*/)?(?:tar\s+(?:-{0,2}\w*x\w*|--extract)|gunzip|gzip\s+-\w*d|zcat|unzip|xz\s+-\w*d|unxz|xzcat"
-    r"|bunzip2|bzcat|bzip2\s+-\w*d|zstd\s+-\w*d|unzstd|zstdcat|lz4\s+-\w*d|7z\w?\s+[xe]|bsdtar\s+-?\w*x\w*|jar\s+-?x\w*)\b"
-    rf"[^\n]*?({_PACKED})"
+    r"(?:^|[\s(`/])(?:tar\s+(?:-{0,2}\w*x\w*|--extract)|bsdtar\s+-?\w*x\w*|jar\s+-?x\w*|7z\w?\s+[xe]"
+    r"|(?:gzip|xz|bzip2|zstd|lz4)\s+-\w*d\w*|gunzip|zcat|unzip|unxz|xzcat|bunzip2|bzcat|unzstd|zstdcat)(?:\s|$)"
 )
+_ARCHIVE = re.compile(r"\.(?:tar|tgz|tbz2?|txz|tar\.\w{1,4}|gz|bz2|xz|zst|lz4|zip|7z|jar|war)\Z")
+_APART = re.compile(r"[;&|\n]")
 
 
 def wants(path: str, size: int, head: bytes) -> bool:
@@ -33,5 +34,11 @@ def examine(path: str, data: Data) -> dict[str, Any] | None:
 
 def unpacked(text: str) -> list[str]:
     """The archives that commands in `text` unpack, comments apart."""
-    lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    return list(dict.fromkeys(match[1][:4096] for match in _UNPACKER.finditer(lines)))[:100]
+    found: dict[str, None] = {}
+    for command in _APART.split(
+        "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    ):
+        if _UNPACKER.search(command):
+            words = (word.strip("\"'()`") for word in command.split())
+            found.update((word, None) for word in words if len(word) < 4096 and _ARCHIVE.search(word))
+    return list(found)[:_SHOWN]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,13 +70,15 @@ _WORDS = (
 )
 _VALUE = re.compile(r"[\w.-]{0,20}[\"']?\s*(?:=>?|:)\s*[\"']?([A-Za-z0-9+/_=.~!@#$%^&*-]{8,200})", re.ASCII)
 _NAMED = re.compile(
-    r"(?i)(?:pass(?:word|wd|phrase)?|secret|token|api_?key|private_?key|access_?key|credentials?)\b|_key\Z"
+    r"(?i)(?:passw(?:or)?d|passphrase|secret|token|credentials?"
+    r"|(?:api|private|access|secret|auth|encryption|signing|account|license)_?key)\Z"
 )
 _PLAIN = re.compile(
     r"(?i)\A(?:\$.*|.*[<>{}].*|.*(?:example|placeholder|changeme|your[_-]|xxxx|dummy|redacted|\*\*\*|null|none|true|false"
     r"|secret|password|token|default|test).*|/[\w./-]*|[a-z_.-]*|[\d.]*|https?:.*)\Z"
 )
 _BLANK = re.compile(r"(?i)<.*>|\{.*\}|x+|\*+")
+_NEW_LINE = re.compile(r"\n")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a]")
 _TELLING = re.compile(
     r"(?i)(?:\A|/)(?:id_(?:rsa|dsa|ecdsa|ed25519)|\.netrc|\.git-credentials|\.npmrc|\.pypirc|\.env(?:\.[^/]*)?|\.pgpass"
@@ -104,18 +108,20 @@ def wants(path: str, size: int, head: bytes) -> bool:
 
 def examine(path: str, data: Data) -> list[list[Any]] | None:
     """Rows of [kind, form, line]."""
-    found = [list(row) for row in find(bytes(data))]
-    return found[:_SHOWN] or None
+    return [list(row) for row in islice(find(bytes(data)), _SHOWN)] or None
 
 
 def find(data: bytes) -> Iterator[tuple[str, str, int]]:
     """What there is in a text: kind, form and line (from 1), each line once."""
     # every form is ASCII, and one byte a character keeps places the same in both
     text, low = data.decode("latin-1"), data.lower().decode("latin-1")
+    starts: list[int] = []
     seen: set[int] = set()
 
     def once(kind: str, form: str, place: int) -> Iterator[tuple[str, str, int]]:
-        line = text.count("\n", 0, place) + 1
+        if not starts:
+            starts.extend([0, *(match.end() for match in _NEW_LINE.finditer(text))])
+        line = bisect(starts, place)
         if line not in seen:
             seen.add(line)
             yield kind, form, line
@@ -147,8 +153,12 @@ def in_variable(name: str, value: str) -> tuple[str, str] | None:
     such as `DB_PASSWORD`."""
     for kind, form, _ in find(value.encode()):
         return kind, form
-    named = _NAMED.search(name) and not name.lower().endswith(("_file", "_path", "_url", "_dir"))
-    if named and len(value) >= 6 and not value.startswith(("$", "/")) and not _BLANK.fullmatch(value):
+    if (
+        _NAMED.search(name)
+        and len(value) >= 6
+        and not value.startswith(("$", "/"))
+        and not _BLANK.fullmatch(value)
+    ):
         return PASSWORD, "value of a variable with such a name"
     return None
 

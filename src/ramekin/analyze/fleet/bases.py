@@ -168,7 +168,7 @@ def _kin(
                 both = sum(size for name, size in small.items() if name in large)
                 common = both / total if total else 0.0
                 larger = sum(large.values())
-                same = (same and common >= 0.3) or (common >= 0.8 and total >= 0.5 * larger > 0)
+                same = common >= (0.3 if same else 0.8) and total >= 0.5 * larger > 0
             if same:
                 found.append(Kinship(one.key, other.key, one.identity, common))
     return tuple(found)

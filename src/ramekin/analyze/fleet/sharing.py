@@ -138,7 +138,11 @@ def member(outline: Outline, unpacked: Sequence[int] = ()) -> Member:
 
 def _packages(command: str) -> int | None:
     """How many packages a layer has that Ramekin made."""
-    return command.count(" (source: ") if command.startswith("ramekin: ") else None
+    if not command.startswith("ramekin: "):
+        return None
+    found = command.count(" (source: ")
+    # the two layers that are made for the image as a whole hardly have any bytes
+    return found if found or command in ("ramekin: base", "ramekin: finish") else None
 
 
 def figures(members: Sequence[Member]) -> Figures:

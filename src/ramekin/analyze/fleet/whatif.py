@@ -2,7 +2,8 @@
 
 Nothing is built. What is taken for granted:
 
-- an image that moves to another base keeps the layers above its own, at their sizes;
+- an image that moves keeps the layers above its base, at their sizes. What its base had more bytes than one
+  of another kind stays as a layer, which all who move with it share;
 - a base is rebuilt `Rates.base_builds` times a year. Whoever stands on it is then built anew, and all layers
   above get new digests, as they do unless a builder is reproducible;
 - a package gets a new version `Rates.package_updates` times a year, and where layers are made of packages, as
@@ -137,6 +138,8 @@ def _moved(
     moves: Mapping[str, str],
     rates: Rates,
 ) -> Scenario:
+    """Images on other bases."""
+    kin = {frozenset((one.one, one.other)) for one in bases.kin}
     by_key = {base.key: base for base in bases.bases}
     of_image = {one.name: one for one in members}
     floors = {key: of_image[base.images[0]].parts[: base.layers] for key, base in by_key.items()}
@@ -146,8 +149,18 @@ def _moved(
         if not key:
             moved.append(one)
             continue
-        above = one.parts[by_key[key].layers :]
-        moved.append(Member(one.name, (*floors[moves[key]], *above), one.documents))
+        base, chosen = by_key[key], by_key[moves[key]]
+        more = Part(
+            f"more of {key}",
+            f"more of {key}",
+            max(0, base.stored - chosen.stored),
+            max(0, base.unpacked - chosen.unpacked),
+        )
+        # another build of one base has all that is needed of it
+        apart = base is not chosen and frozenset((base.key, chosen.key)) not in kin
+        rest = (more,) if more.stored and apart else ()
+        parts = (*floors[chosen.key], *rest, *one.parts[base.layers :])
+        moved.append(Member(one.name, parts, one.documents))
     return Scenario(name, title, how, figures(moved), _yearly(moved, rates))
 
 
