@@ -18,7 +18,11 @@ def inspection(found: Inspection) -> Page:
         subtitle="  ".join(filter(None, (found.platform, found.digest, found.created))),
         figures=(
             Figure("Content", size(found.size), f"{found.files:,} files in {found.folders:,} folders"),
-            Figure("Stored", size(found.stored), f"{len(found.layers)} layers, as they are kept where it was read"),
+            Figure(
+                "Stored",
+                size(found.stored),
+                f"{len(found.layers)} layers, as they are kept where it was read",
+            ),
             Figure("Efficiency", f"{found.efficiency:.1%}", "as dive counts it"),
             Figure("A rebuild could save", size(savings.total), _parts(found)),
         ),
@@ -47,7 +51,7 @@ def _layers(found: Inspection) -> Bars:
             Bar(
                 label=f"{layer.number}  {layer.absent or layer.command or layer.digest}",
                 text=f"{size(layer.size)} ({size(layer.stored)} stored)",
-                detail=f"adds {layer.added.files:,} files{changed}{deleted}",
+                detail=f"adds {layer.added.files:,}{changed}{deleted}",
                 parts=(Part(layer.size - layer.lost, "kept"), Part(layer.lost, "lost")),
             )
         )
