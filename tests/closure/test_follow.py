@@ -236,3 +236,15 @@ def test_east_asian_converters_stay_for_programs_that_convert() -> None:
 
     assert left_out() == [f"{LIBRARIES}/gconv/SJIS.so"]
     assert left_out("iconv_open") == []
+
+
+def test_an_import_is_met_through_the_package_that_declares_both() -> None:
+    closure = Closure(
+        ["https"], {"https": ("http", "tls", "perl"), "http": ("perl",), "tls": (), "perl": ("libc6",)}
+    )
+    closure.holds("https", {"usr/share/perl5/Web/Https.pm": b"use Web::Http;\n"})
+    closure.holds("http", {"usr/share/perl5/Web/Http.pm": b"eval { require Sock::Tls; };\n"})
+    closure.holds("tls", {"usr/share/perl5/Sock/Tls.pm": b"1;\n"}).holds("perl", {"usr/bin/perl": program()})
+    assert closure.packages().names == {"https", "http", "tls", "perl", "libc6"}
+    closure.requested = ("http",)
+    assert "tls" not in closure.packages().names

@@ -163,6 +163,7 @@ class _Follow:
         self.reached: dict[tuple[str, int], Step | None] = {}
         self.waiting: deque[tuple[str, int | None]] = deque()
         self.deferred: list[tuple[str, str, Need, list[Offer], bool]] = []
+        self.unmet: list[tuple[str, str, Need, bool]] = []
         self.dead: dict[str, dict[int, str]] = {}
         self.wanted: dict[str, None] = {}
         self.notes: dict[str, None] = {}
@@ -177,9 +178,10 @@ class _Follow:
                     self._package(name)
                 else:
                     self._file(name, number)
-            if not self.deferred:
+            if self.deferred:
+                self._settle()
+            elif not self._borrow():
                 break
-            self._settle()
         return self._result()
 
     def _start(self) -> None:
@@ -315,6 +317,8 @@ class _Follow:
             offers = [offer for offer in offers if not offer.essential or self._may_want(name, need, number)]
         if not offers:
             self._unmet(name, number, file, need)
+            if need.kind in _IMPORTS:
+                self.unmet.append((name, file, need, deep))
         elif len({offer.package for offer in offers}) == 1:
             self._take(name, file, need, offers[0], deep=deep)
         else:
@@ -357,6 +361,23 @@ class _Follow:
                     hint="add the package that holds it to the request, or leave the file out by its path",
                 )
             self._dead(name)[user] = need.target
+
+    def _borrow(self) -> bool:
+        """Meet imports that their own package does not declare through one that does, and that uses it.
+
+        A wants TLS of B: A declares B and the TLS library, B imports it if it is there and declares nothing.
+        """
+        for item in self.unmet:
+            name, file, need, deep = item
+            for offer in self.offers.anywhere(need):
+                if any(
+                    offer.package in self.resolution.edges.get(user, ()) and self.offers.declares(user, name)
+                    for user in self.kept
+                ):
+                    self.unmet.remove(item)
+                    self._take(name, file, need, offer, deep=deep)
+                    return True
+        return False
 
     def _settle(self) -> None:
         waiting, self.deferred = self.deferred, []
@@ -497,6 +518,7 @@ class _Follow:
         return closures
 
 
+_IMPORTS = frozenset((Kind.PYTHON, Kind.PERL, Kind.RUBY, Kind.PHP, Kind.NODE))
 _REACHING = frozenset(
     (
         Kind.PATH,

@@ -104,6 +104,10 @@ class Offers:
         """The tree path of a package's file."""
         return self._paths[name][number]
 
+    def declares(self, name: str, other: str) -> bool:
+        """Whether a package declares another, transitively."""
+        return bool(self._cones[name] & self.bit[other])
+
     def plugins_only(self, name: str) -> bool:
         """Whether a package's programs are all plugins: no command, no library where the loader looks."""
         return bool(self.evidence[name].shared) and not any(
@@ -231,7 +235,7 @@ class Offers:
         elif kind in (Kind.COMMAND, Kind.INTERPRETER, Kind.SERVICE, Kind.RECIPE, Kind.RUNTIME):
             for folder in _COMMAND_FOLDERS:
                 yield from self._exact(folder + target)
-        elif kind in (Kind.PYTHON, Kind.PERL, Kind.RUBY, Kind.NODE):
+        elif kind in (Kind.PYTHON, Kind.PERL, Kind.RUBY, Kind.NODE, Kind.ERLANG):
             yield from self._module(kind, target)
         elif kind is Kind.PHP:
             yield from self._exact("usr/share/php/" + target)

@@ -19,6 +19,7 @@ _WORDS = {
     "ruby": "requires",
     "php": "includes",
     "node": "requires",
+    "erlang": "starts the application",
     "java": "has on its class path",
     "link": "leads to",
     "module": "names the module",

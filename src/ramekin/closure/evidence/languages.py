@@ -142,3 +142,20 @@ def php_extension(path: str) -> str | None:
     """The name of the extension that the file at a tree path is, or None."""
     match = _PHP_PLACE.match(path)
     return match[1] if match else None
+
+
+_ERLANG = re.compile(rb"\{\s*(?:applications|included_applications)\s*,\s*\[([^\]]*)\]")
+_ERLANG_PLACE = re.compile(r"usr/lib/erlang/lib/([a-z][a-z0-9_]*)-[^/]+/ebin/\1\.app\Z")
+
+
+def erlang(data: bytes) -> set[str]:
+    """Applications that an Erlang application resource file names (app(4))."""
+    return {
+        word.decode() for listed in _ERLANG.findall(data) for word in re.findall(rb"[a-z][a-z0-9_]*", listed)
+    }
+
+
+def erlang_application(path: str) -> str | None:
+    """The Erlang application that the file at a tree path describes, or None."""
+    match = _ERLANG_PLACE.match(path)
+    return match[1] if match else None

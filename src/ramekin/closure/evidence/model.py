@@ -42,6 +42,8 @@ class Kind(StrEnum):
     """An include, or an extension that the configuration loads (a path or a file name)."""
     NODE = "node"
     """A `require` or an import (a module name)."""
+    ERLANG = "erlang"
+    """An application that an Erlang application starts (its name)."""
     JAVA = "java"
     """A jar on the class path of another (an absolute path)."""
     LINK = "link"

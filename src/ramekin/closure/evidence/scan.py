@@ -59,12 +59,27 @@ _SUFFIXES = {
     ".js": "node",
     ".mjs": "node",
     ".cjs": "node",
+    ".app": "erlang",
     ".jar": "java",
     ".service": "service",
     ".desktop": "service",
 }
-_RUNTIMES = {"python": "python3", "perl": "perl", "ruby": "ruby", "php": "php", "node": "node"}
-_LANGUAGES = {"python": Kind.PYTHON, "perl": Kind.PERL, "ruby": Kind.RUBY, "php": Kind.PHP, "node": Kind.NODE}
+_RUNTIMES = {
+    "python": "python3",
+    "perl": "perl",
+    "ruby": "ruby",
+    "php": "php",
+    "node": "node",
+    "erlang": "erl",
+}
+_LANGUAGES = {
+    "python": Kind.PYTHON,
+    "perl": Kind.PERL,
+    "ruby": Kind.RUBY,
+    "php": Kind.PHP,
+    "node": Kind.NODE,
+    "erlang": Kind.ERLANG,
+}
 _PRIVATE = re.compile(r"usr/(?:lib|libexec)/(?:[^/]+/)+[a-z][a-z0-9_-]*\Z")
 """Where files without a suffix that start with a comment are parts of shell scripts."""
 _DEPENDS = re.compile(r"^(?:Pre-)?Depends:(.*(?:\n[ \t].*)*)", re.MULTILINE)
@@ -327,7 +342,12 @@ class _Scan:
             known |= found
             file.add(Kind.PERL, found)
         else:
-            read = {"ruby": languages.ruby, "php": languages.php, "node": languages.node}
+            read = {
+                "ruby": languages.ruby,
+                "php": languages.php,
+                "node": languages.node,
+                "erlang": languages.erlang,
+            }
             file.add(_LANGUAGES[language], read[language](data))
         if b".so" in data and _FOREIGN.search(data):
             file.add(Kind.LOADED, strings.objects(data))
@@ -484,6 +504,7 @@ _NAMERS = {
     ".pl": (("perl", languages.perl_module),),
     ".rb": (("ruby", languages.ruby_feature),),
     ".js": (("node", languages.node_module),),
+    ".app": (("erlang", languages.erlang_application),),
     ".json": (("node", languages.node_module),),
 }
 
