@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -163,6 +164,36 @@ def test_high_levels_ask_for_no_large_window() -> None:
 )
 def test_all_that_comes_in_pieces_is_one_stream(data: bytes) -> None:
     assert expanded(data) == b"a" * 100_000 + b"b"
+
+
+@pytest.mark.parametrize(
+    ("name", "compressed"),
+    [
+        ("gzip", gzip.compress),
+        ("zstd", zstandard.compress),
+        ("xz", lzma.compress),
+        ("lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE)),
+        ("bz2", bz2.compress),
+    ],
+)
+def test_a_stream_that_is_said_to_be_compressed_is_that_from_its_start(
+    name: str, compressed: Callable[[bytes], bytes]
+) -> None:
+    data = b"a" * 1_000_000 + os.urandom(1000)
+    for whole in (compressed(data), compressed(data[:500_000]) + compressed(data[500_000:])):
+        with decompress(io.BytesIO(whole), where="x", name=name) as stream:
+            assert stream.read() == data
+    for broken in (b"", bytes(100), b"plain" * 100, compressed(data)[:-10]):
+        with (
+            pytest.raises(FormatError, match=f"^x: the {name} stream is"),
+            decompress(io.BytesIO(broken), where="x", name=name) as stream,
+        ):
+            stream.read()
+
+
+def test_a_stream_that_is_said_to_be_plain_is_not_looked_at() -> None:
+    with decompress(io.BytesIO(gzip.compress(b"a")), where="x", name="none") as stream:
+        assert stream.read() == gzip.compress(b"a")
 
 
 def test_a_stream_of_few_bytes_at_a_time_is_read() -> None:

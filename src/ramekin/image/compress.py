@@ -31,6 +31,8 @@ _INPUT = 1 << 17
 _WINDOW_LOG = 23
 """Decoders must accept windows of 8 MiB (RFC 8878, 3.1.1.1.2); many refuse larger ones."""
 _LARGEST_WINDOW = 128 << 20
+_MEMORY = 256 << 20
+"""Bytes that one xz or lzma decoder may take: xz -9 needs 65 MiB, a hostile header could ask for 4 GiB."""
 
 # known without importing the libraries, for a warm build needs nothing but the identity
 _VERSIONS = {"gzip": "deflate-0.9.0", "zstd": "zstandard-0.25.0", "none": ""}
@@ -241,18 +243,19 @@ def sniff(head: bytes) -> str:
     return "none"
 
 
-def decompress(stream: BinaryIO, *, where: str) -> BinaryIO:
-    """The plain bytes of a stream that is compressed with gzip, zstd, xz or not at all, told by its start.
+def decompress(stream: BinaryIO, *, where: str, name: str | None = None) -> BinaryIO:
+    """The plain bytes of a stream that is compressed as `name` says: gzip, zstd, xz, lzma, bz2 or none.
 
-    Several gzip members, zstd frames or xz streams one after another are one stream. Memory is bounded
-    whatever the bytes are. `FormatError`, naming `where`, when they are damaged or end too early. Closing
-    the result closes `stream`.
+    Without a name one of gzip, zstd, xz and none is told by the stream's start. Several gzip members, zstd
+    frames or xz streams one after another are one stream. Memory is bounded whatever the bytes are.
+    `FormatError`, naming `where`, when they are damaged or end too early. Closing the result closes `stream`.
     """
     head = b""
-    while len(head) < 6 and (more := stream.read(6 - len(head))):
-        head += more
+    if name is None:
+        while len(head) < 6 and (more := stream.read(6 - len(head))):
+            head += more
+        name = sniff(head)
     whole = _Rejoined(head, stream)
-    name = sniff(head)
     if name == "none":
         return io.BufferedReader(whole, _INPUT)
     if name == "zstd":
@@ -304,36 +307,41 @@ class _Decompressing(io.RawIOBase):
 
 
 class _Members(_Decompressing):
-    """gzip members (with zeros allowed after the last) or xz streams (with padding)."""
+    """gzip members (with zeros allowed after the last) or streams of xz (with padding), lzma or bzip2."""
 
     def __init__(self, source: _Rejoined, where: str, name: str) -> None:
         super().__init__(source, where)
         self._name = name
         self._state: Any = self._begin()
         self._input = b""
-        self._within = False
+        self._begun = self._within = False
         self._over = False
 
     def _begin(self) -> Any:
         if self._name == "gzip":
             return zlib.decompressobj(wbits=31)
+        if self._name == "bz2":
+            import bz2
+
+            return bz2.BZ2Decompressor()
         import lzma
 
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)
+        form = lzma.FORMAT_XZ if self._name == "xz" else lzma.FORMAT_ALONE
+        return lzma.LZMADecompressor(form, memlimit=_MEMORY)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         while not self._over:
             if not self._input and (self._name == "gzip" or self._state.needs_input or not self._within):
                 self._input = self._source.take(_INPUT)
                 if not self._input:
-                    if self._within:
+                    if self._within or not self._begun:
                         raise self._refuse(f"the {self._name} stream is truncated")
                     break
             if not self._within:
                 self._input = self._input.lstrip(b"\0")
                 if not self._input:
                     continue
-                self._state, self._within = self._begin(), True
+                self._state, self._within, self._begun = self._begin(), True, True
             try:
                 data = self._state.decompress(self._input, len(buffer))
             except Exception as error:
@@ -383,6 +391,7 @@ class _Outline:
         self._source = source
         self._skip = 0
         self._pending = b""
+        self._begun = False
         self._want = 4
         self._step: Callable[[bytes], None] = self._magic
         self._checksum = 0
@@ -390,7 +399,7 @@ class _Outline:
     @property
     def complete(self) -> bool:
         """Whether what has passed ends with the end of a frame."""
-        return self._step == self._magic and not self._skip and not self._pending
+        return self._begun and self._step == self._magic and not self._skip and not self._pending
 
     def read(self, size: int) -> bytes:
         data = self._source.take(size)
@@ -413,6 +422,7 @@ class _Outline:
         self._step, self._want = step, want
 
     def _magic(self, data: bytes) -> None:
+        self._begun = True
         if data[1:] == b"\x2a\x4d\x18" and data[0] & 0xF0 == 0x50:
             self._next(self._skippable, 4)
         else:

@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 from ramekin.errors import FormatError
 from ramekin.image import tar
+from ramekin.image.compress import decompress
 from ramekin.image.tree import Entry, Kind
 from ramekin.sources.debian import control
-from ramekin.sources.debian.compression import SUFFIXES, decompressed
+from ramekin.sources.debian.compression import SUFFIXES
 from ramekin.sources.protocol import Package, PackageContent
 
 _BROKEN = "the package is broken or hostile"
@@ -82,7 +83,7 @@ def read(stream: BinaryIO, package: Package, *, spool: Path, limit: int | None =
     return content
 
 
-def _drain(stream: BinaryIO) -> None:
+def _drain(stream: BinaryIO | io.RawIOBase) -> None:
     while stream.read(_CHUNK):
         pass
 
@@ -169,7 +170,8 @@ def _members(stream: BinaryIO, where: str) -> Iterator[tuple[str, BinaryIO]]:
         member = io.BufferedReader(raw, _CHUNK)
         if not name.startswith("_"):
             yield name, member
-        _drain(member)
+        # whoever has read it may have closed it
+        _drain(_Member(stream, raw.left, f"{where}: {name}"))
         if int(size) % 2:
             stream.read(1)
 
@@ -185,7 +187,7 @@ def _unpacked(name: str, member: BinaryIO, wanted: str, where: str) -> BinaryIO:
     suffix = name.removeprefix(wanted)
     if not name.startswith(wanted) or suffix not in SUFFIXES:
         raise FormatError(f"{where} has a member {name} where {wanted} should stand", hint=_BROKEN)
-    return decompressed(member, suffix, where=f"{where}: {name}")
+    return decompress(member, where=f"{where}: {name}", name=SUFFIXES[suffix])
 
 
 # --- what is inside --------------------------------------------------------------------------------------

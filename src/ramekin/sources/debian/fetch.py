@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -290,10 +290,3 @@ def _worst(package: Package, failures: Sequence[RamekinError]) -> RamekinError:
         f"{package} is no longer on the mirrors{suite}: {failures[-1].message}",
         hint="`ramekin update` takes the version that is there; a snapshot mirror in the spec keeps old ones",
     )
-
-
-def parts_of(files: Mapping[str, object], base: str) -> Iterator[str]:
-    """The names under which a Release lists the file `base`, best compressed first."""
-    for ending in (".xz", ".gz", ".zst", ".bz2", ".lzma", ""):
-        if base + ending in files:
-            yield base + ending

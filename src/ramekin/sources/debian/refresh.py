@@ -28,10 +28,11 @@ from typing import BinaryIO
 
 from ramekin import workers
 from ramekin.errors import DigestMismatchError, NetworkError, NotFoundError, RamekinError
+from ramekin.image.compress import decompress
 from ramekin.progress import Progress
 from ramekin.sources.debian import index, release, state, suites
 from ramekin.sources.debian.apt import Configuration
-from ramekin.sources.debian.compression import SUFFIXES, decompressed
+from ramekin.sources.debian.compression import SUFFIXES
 from ramekin.sources.debian.fetch import JOBS, Mirrors, shown
 from ramekin.sources.debian.release import Keys, ListedFile, Release
 from ramekin.sources.debian.state import HeldList, HeldSuite, State
@@ -373,7 +374,7 @@ def _read(spool: Path, name: str, item: _Wanted, terms: Terms, where: str) -> No
     assert listed is not None
     suffix = next(suffix for suffix in SUFFIXES if name.endswith("Packages" + suffix))
     with spool.open("rb") as raw:
-        text: BinaryIO = decompressed(raw, suffix, where=where)
+        text: BinaryIO = decompress(raw, where=where, name=SUFFIXES[suffix])
         plain = listed.files.get(name.removesuffix(suffix))
         if suffix and plain is not None:
             text = verified(text, plain.digest, plain.size, where=f"{where}, decompressed,")
