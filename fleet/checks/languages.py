@@ -632,7 +632,7 @@ def swi_prolog(box: Box) -> None:
         """
 :- use_module(library(lists)). :- use_module(library(dcg/basics)). :- use_module(library(readutil)).
 :- use_module(library(clpfd)). :- use_module(library(http/json)). :- use_module(library(assoc)).
-:- use_module(library(aggregate)). :- use_module(library(socket)).
+:- use_module(library(aggregate)). :- use_module(library(socket)). :- use_module(library(thread)).
 main :- X #> 5, X #< 8, findall(X, label([X]), Xs), sum_list(Xs, S), format("~w~n", [S]),
     atom_json_dict('{"dish": "gratin"}', D, []), format("~w~n", [D.dish]),
     format_time(atom(T), '%Y', 0), format("~w~n", [T]),

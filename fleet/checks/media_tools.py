@@ -109,7 +109,7 @@ def imagemagick(box: Box) -> None:
         "/srv/a.svg",
         '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="lime"/></svg>',
     )
-    box.run("/usr/bin/convert", "/srv/a.svg", "/srv/c.png")
+    box.run("/usr/bin/convert", "msvg:/srv/a.svg", "/srv/c.png")
     box.run("/usr/bin/compare", "-metric", "AE", "/srv/a.png", "/srv/a.png", "null:")
     box.run("/usr/bin/montage", "/srv/a.png", "/srv/a.png", "-geometry", "+1+1", "/srv/m.png")
 

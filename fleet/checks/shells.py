@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import subprocess
+import termios
 import time
 
 from support import containers
@@ -48,8 +50,8 @@ def dash(box: Box) -> None:
 def zsh(box: Box) -> None:
     box.write("/srv/a.sh", SCRIPT.replace("cat <<END", 'while read -r l; do echo "$l"; done <<END'))
     assert box.run("/usr/bin/zsh", "/srv/a.sh", "word") == SAID
-    more = "zmodload zsh/mathfunc zsh/stat zsh/datetime zsh/pcre; autoload -Uz zmv compinit add-zsh-hook; "
-    more += "a=(c b a); print ${(oj:,:)a} $((int(sqrt(16)))) ${(U):-gratin}; setopt extendedglob; print -l /tmp/*(N/)"
+    more = "zmodload zsh/mathfunc zsh/stat zsh/datetime zsh/regex; autoload -Uz zmv compinit add-zsh-hook; "
+    more += "a=(c b a); print ${(j:,:)${(o)a}} $((int(sqrt(16)))) ${(U):-gratin}; setopt extendedglob; print -l /tmp/*(N/)"
     assert box.run("/usr/bin/zsh", "-fc", more).splitlines()[0] == "a,b,c 4 GRATIN"
     assert "42" in _typed(box, ["/usr/bin/zsh", "-f", "-i"], b"echo $((6*7))\r", b"exit\r")
 
@@ -178,7 +180,14 @@ def _typed(box: Box, command: list[str], *keys: bytes, env: dict[str, str] = {})
     ours, theirs = pty.openpty()
     os.set_inheritable(theirs, True)
     with containers._start_line(invocation, box.folder, "bwrap", box.root) as line:
-        process = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        process = subprocess.Popen(
+            line,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+        )
         os.close(theirs)
         drawn, left, deadline = b"", list(keys), time.monotonic() + 60
         try:
