@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ramekin import workers
-from ramekin.analyze.layer import known_layer, read_layer
 from ramekin.analyze.model import Outline, ReadImage
 from ramekin.errors import DigestMismatchError, FormatError
 from ramekin.image import oci
@@ -95,6 +94,9 @@ def read_layers(
     told: Outline, image: Image, store: Store, *, jobs: int = 2, progress: Progress = SILENT
 ) -> ReadImage:
     """The layers of an image whose outline is known."""
+    # not needed for outlines, nor for what is known of an image already
+    from ramekin.analyze.layer import known_layer, read_layer
+
     blobs = {layer.digest: layer for layer in told.layers}
     found = {
         digest: known for digest, blob in blobs.items() if (known := known_layer(blob, store)) is not None

@@ -100,7 +100,7 @@ def _show(found: Inspection, top: int) -> None:
         f"{size(found.size)} in {plural(found.files, 'file')} and {plural(len(found.layers), 'layer')},"
         f" {size(found.stored)} stored"
     )
-    _layers(found)
+    _layers(found, top)
     _table(
         "Whose they are", ("owner", "files", "size"), [(s.name, s.files, s.size) for s in found.systems], 99
     )
@@ -131,14 +131,21 @@ def _show(found: Inspection, top: int) -> None:
     _savings(found)
 
 
-def _layers(found: Inspection) -> None:
+def _layers(found: Inspection, top: int) -> None:
+    """All layers, or of many the largest, in their order."""
+    layers = found.layers
+    if len(layers) > 2 * max(top, 10):
+        largest = sorted(layers, key=lambda layer: (-layer.size, layer.number))[: max(top, 10)]
+        layers = tuple(sorted(largest, key=lambda layer: layer.number))
     terminal.write("")
-    terminal.write("Layers")
-    largest = max((layer.size for layer in found.layers), default=0) or 1
+    terminal.write(
+        "Layers" + (f" ({len(layers)} of {len(found.layers)})" if len(layers) < len(found.layers) else "")
+    )
+    most = max((layer.size for layer in layers), default=0) or 1
     rows = []
-    for layer in found.layers:
-        lost = round(20 * layer.lost / largest)
-        kept = round(20 * layer.size / largest) - lost
+    for layer in layers:
+        lost = round(20 * layer.lost / most)
+        kept = round(20 * layer.size / most) - lost
         rows.append(
             (
                 str(layer.number),
