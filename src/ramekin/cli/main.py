@@ -105,7 +105,8 @@ def run(arguments: Sequence[str]) -> int:
 def _refused(error: OSError) -> RamekinError:
     """What the system refused, where nothing nearer has said it better."""
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-    return RamekinError(f"{place}{error.strerror[:1].lower()}{error.strerror[1:]}")
+    reason = error.strerror or str(error)
+    return RamekinError(f"{place}{reason[:1].lower()}{reason[1:]}")
 
 
 def _call(arguments: Sequence[str]) -> object:

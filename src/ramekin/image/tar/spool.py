@@ -54,5 +54,5 @@ def _remove(path: Path) -> None:
 def _failure(error: OSError, folder: Path) -> RamekinError:
     return RamekinError(
         f"cannot write temporary files in {folder}: {error.strerror}",
-        hint="free some space there, or choose another store with --store or RAMEKIN_HOME",
+        hint="free some space there",
     )
