@@ -21,6 +21,7 @@ from ramekin.closure.policy import Weight
         ("usr/share/memcached/scripts/start", "helper"),
         ("usr/lib/git-core/git-submodule", "library"),
         ("usr/bin/xml2-config", "build"),
+        ("usr/lib/erlang/lib/crypto-5.1/ebin/crypto.app", "erlang"),
         ("boot/vmlinuz", "other"),
     ],
 )

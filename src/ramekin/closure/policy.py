@@ -89,7 +89,7 @@ class Policy:
         return self._by_name(place).reason
 
     def _by_name(self, place: str) -> Place:
-        return next(known for known in self.places if known.name == place)
+        return next((known for known in self.places if known.name == place), self.places[-1])
 
     def follows(self, kind: Kind, place: str, *, asked: bool, reached: bool) -> bool:
         """Whether a need counts.

@@ -194,3 +194,18 @@ def test_a_file_that_nobody_may_run_does_not_need_its_interpreter() -> None:
     entry = tree.file("usr/lib/demo/core.fasl", b"#!/usr/local/bin/lisp --script\n", mode=0o644)
     known = scan(Prepared(Tree([entry]), PackageFacts("demo", "1", "amd64")))
     assert not known.evidence.needs
+
+
+def test_a_script_names_commands_of_packages_that_it_declares_in_quotes() -> None:
+    source = b"#!/usr/bin/python3\nimport subprocess\nsubprocess.run(['jq', 'tar'])\n"
+    known = scanned("yq", {"usr/bin/yq": source}, depends="jq, python3:any")
+    assert {target for kind, target in needs(known) if kind is Kind.COMMAND} == {"jq"}
+
+
+def test_erlang_applications_name_those_that_they_start() -> None:
+    path = "usr/lib/erlang/lib/ssl-10.8/ebin/ssl.app"
+    known = scanned(
+        "erlang-ssl", {path: b"{application, ssl, [{applications, [crypto,public_key]}, {env, []}]}."}
+    )
+    assert {(Kind.ERLANG, "crypto"), (Kind.ERLANG, "public_key")} <= needs(known)
+    assert known.evidence.modules[0].names == "ssl 0"

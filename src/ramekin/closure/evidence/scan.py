@@ -349,6 +349,8 @@ class _Scan:
                 "erlang": languages.erlang,
             }
             file.add(_LANGUAGES[language], read[language](data))
+        if language != "shell":
+            file.add(Kind.COMMAND, (name for name in self.declared if _quotes(name, data)))
         if b".so" in data and _FOREIGN.search(data):
             file.add(Kind.LOADED, strings.objects(data))
         comment = b"//" if language in ("php", "node") else b"#"
@@ -579,6 +581,11 @@ def _declared(prepared: Prepared) -> frozenset[str]:
         if not name.startswith("lib")
     }
     return frozenset(names | {name.rstrip("0123456789.-") for name in names} - {""})
+
+
+def _quotes(name: str, data: bytes) -> bool:
+    text = name.encode()
+    return b'"%b"' % text in data or b"'%b'" % text in data
 
 
 def _provided(prepared: Prepared) -> Iterator[str]:
