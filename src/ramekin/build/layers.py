@@ -10,6 +10,7 @@ import msgspec
 from ramekin.build.packages import Bench, Preparation
 from ramekin.image.compress import Compression
 from ramekin.image.oci import Descriptor
+from ramekin.image.sharing import linked
 from ramekin.image.tree import Entry, Inline, Tree, to_text
 from ramekin.plan.layers import Group
 from ramekin.store.action import Key, key
@@ -19,7 +20,7 @@ from ramekin.store.store import Store
 Hidden = Mapping[str, Mapping[str, str]]
 """For each package some of whose paths do not stand as they are: those, and where each goes ("": nowhere)."""
 
-REVISION = 2
+REVISION = 3
 """Raised when the same tree is written into other bytes than before."""
 
 
@@ -75,7 +76,8 @@ def make(group: Group, terms: Terms, hidden: Hidden, bench: Bench) -> MadeLayer:
             _give_way(bench.tree(package, terms.preparation), hidden.get(package.name, {}))
             for package in group.packages
         ]
-        made = write(group.name, _union(trees), terms, bench.store)
+        files = linked(_union(trees), among=_is_program)
+        made = write(group.name, files, terms, bench.store)
         bench.store.record(name, msgspec.json.encode(made), blobs=(made.descriptor.digest,))
         return made
 
@@ -127,6 +129,11 @@ def _unlisted(entry: Entry, moves: Mapping[str, str]) -> Entry:
     lines = entry.read().splitlines(keepends=True)
     kept = [line for line in lines if to_text(line.rstrip(b"\n").partition(b"  ")[2]) not in moves]
     return replace(entry, content=Inline(b"".join(kept)))
+
+
+def _is_program(path: str) -> bool:
+    """Whether a file belongs to the system's own read-only part (Filesystem Hierarchy Standard, /usr)."""
+    return path.startswith("usr/")
 
 
 def _union(trees: Sequence[Tree]) -> Tree:
