@@ -445,3 +445,30 @@ def test_workers_count_together(tmp_path: Path) -> None:
             line for line in text.splitlines() if 'kind="manifest",method="GET",status="200"' in line
         )
         assert float(counted.split()[1]) == 20
+
+
+def test_it_sweeps_while_it_serves(tmp_path: Path) -> None:
+    cleaning = {"every": 1, "grace": 0, "untagged": 0}
+    with serving(tmp_path, {"cleaning": cleaning}) as registry:
+        lone = registry.push_blob("a", b"lone")
+        deadline = time.monotonic() + 20
+        while registry.get(f"/v2/a/blobs/{lone}").status == 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert "ramekin_swept_total" in registry.get("/metrics").body.decode()
+
+
+def test_store_gc_says_what_it_would_remove_of_a_registry_and_why(tmp_path: Path) -> None:
+    with serving(tmp_path) as registry:
+        registry.push_image("a", "v1", b"kept")
+        lone = registry.push_blob("a", b"lone")
+        settings = tmp_path / "gc.yaml"
+        settings.write_text("cleaning: {grace: 0}")
+        time.sleep(0.1)
+        words = ["store", "gc", "--store", registry.store, "--config", str(settings), "--keep-size", "0"]
+        said = call("ramekin", *words, "--dry-run")
+        assert f"blob {lone}: no repository names it any more" in said
+        assert registry.get(f"/v2/a/blobs/{lone}").status == 200
+        call("ramekin", *words)
+        assert registry.get(f"/v2/a/blobs/{lone}").status == 404
+        assert registry.get(f"/v2/a/blobs/{digest_of(b'kept')}").body == b"kept"

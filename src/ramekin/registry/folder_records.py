@@ -213,7 +213,7 @@ class FolderRecords:
             os.close(descriptor)
 
     def prune(self) -> None:
-        for top in ("repositories", "links", "uploads"):
+        for top in ("repositories", "links"):
             for path, _, _ in os.walk(f"{self.base}{ROOT}/{top}", topdown=False):
                 with suppress(OSError):
                     os.rmdir(path)
@@ -251,8 +251,15 @@ class FolderRecords:
             while folder != ROOT and folder.startswith(ROOT):
                 self._known.discard(folder)
                 folder = os.path.dirname(folder)
-            os.makedirs(self.base + wanted, exist_ok=True)
-            act()
+            for attempt in range(5):
+                os.makedirs(self.base + wanted, exist_ok=True)
+                try:
+                    act()
+                    return
+                except FileNotFoundError:
+                    # pruned once more; a temporary file that is missing itself stays so
+                    if attempt == 4:
+                        raise
 
     def _temporary(self, data: bytes, mode: int = 0o644) -> str:
         """A file of this process's own with `data`, on disk."""

@@ -100,7 +100,7 @@ class Records(Protocol):
         """Nobody is within `steady` or `sweeping` meanwhile, as long as what this gives says so."""
 
     def prune(self) -> None:
-        """Remove folders that hold nothing any more; within `sweeping`."""
+        """Remove folders that hold nothing any more."""
 
 
 def of(store: Store) -> Records:

@@ -2,7 +2,7 @@
 
 1. Mark: read which manifests there are and which blobs they name. Nothing is held meanwhile.
 2. Sweep, while no record is written that keeps a blob (`records.sweeping`): read the manifests that have
-   come since, then remove, each before what it needs,
+   come since, look again at what seemed to go, then remove, each before what it needs,
    - manifests on demand that were unused longest, when those together are larger than wanted, and pushed
      ones without a tag that were not served for longer than wanted;
    - links to blobs that no manifest of the repository names, when nobody has pushed or asked for the
@@ -96,6 +96,10 @@ class _Marks:
     manifests: dict[Place, _Manifest] = field(default_factory=dict)
     tagged: set[Place] = field(default_factory=set)
 
+    def named(self) -> set[Place]:
+        """The blobs that manifests name, each with the repository that the manifest is in."""
+        return {(repository, blob) for (repository, _), one in self.manifests.items() for blob in one.blobs}
+
 
 def has_registry(catalog: Catalog) -> bool:
     """Whether a registry has ever kept anything in this store."""
@@ -131,9 +135,10 @@ def sweep(
         for session in uploads.sweep(policy.uploads - (at - time.time()), dry_run=dry_run)
     ]
     marks = _mark(catalog, _Marks())
+    unnamed = _unnamed(catalog, marks, policy, at)
     with catalog.records.sweeping() as holds:
         marks = _mark(catalog, marks)
-        run = _Sweep(catalog, policy, marks, at, dry_run)
+        run = _Sweep(catalog, policy, marks, unnamed, at, dry_run)
         for step in (run.evict, run.expire, run.unlink, run.free):
             for one in step():
                 removed.append(one)
@@ -141,8 +146,21 @@ def sweep(
                     return Swept(dry_run, tuple(removed))
         if not dry_run:
             run.finish()
-            catalog.records.prune()
+    if not dry_run:
+        catalog.records.prune()
     return Swept(dry_run, tuple(removed))
+
+
+def _unnamed(catalog: Catalog, marks: _Marks, policy: Policy, now: float) -> list[Place]:
+    """Links older than the grace to blobs that no manifest of their repository names."""
+    named = marks.named()
+    found = []
+    for listed in catalog.records.walk("registry/links"):
+        parts = listed.name.split("/")
+        place = (unflat(parts[4]), Digest("sha256:" + parts[3]))
+        if place not in named and now - listed.written > policy.grace:
+            found.append(place)
+    return sorted(found)
 
 
 def _mark(catalog: Catalog, before: _Marks) -> _Marks:
@@ -192,8 +210,16 @@ def _remember(kept: Kept) -> _Manifest:
 class _Sweep:
     """One sweep: each step removes, and says what."""
 
-    def __init__(self, catalog: Catalog, policy: Policy, marks: _Marks, now: float, dry_run: bool) -> None:
-        self._catalog, self._policy, self._marks = catalog, policy, marks
+    def __init__(
+        self,
+        catalog: Catalog,
+        policy: Policy,
+        marks: _Marks,
+        unnamed: list[Place],
+        now: float,
+        dry_run: bool,
+    ) -> None:
+        self._catalog, self._policy, self._marks, self._unnamed = catalog, policy, marks, unnamed
         self._now, self._dry = now, dry_run
         self._orphans = {
             listed.name: [Digest(line) for line in record.data.decode().split("\n")]
@@ -201,7 +227,8 @@ class _Sweep:
             if (record := catalog.records.read(listed.name)) is not None
         }
         self._candidates = {digest for digests in self._orphans.values() for digest in digests}
-        self._linked: dict[Digest, set[str]] = {}
+        self._unlinked: set[Place] = set()
+        self._released: set[Place] = set()
 
     def _families(self, origin: str) -> list[tuple[float, str, set[Digest]]]:
         """Manifests that live and die together: an index, those below it and what refers to them.
@@ -282,6 +309,7 @@ class _Sweep:
             one = known.pop((repository, digest))
             if one.origin == "made":
                 self._candidates.update(one.blobs)
+            self._released.update((repository, blob) for blob in one.blobs)
             if not self._dry:
                 kept = self._catalog.manifest(repository, digest)
                 if kept is not None:
@@ -289,22 +317,18 @@ class _Sweep:
             yield Removed("manifest", f"{repository}@{digest}", why, one.size)
 
     def unlink(self) -> Iterable[Removed]:
-        """Links to blobs that nothing in their repository names; finds those that stay."""
-        named = {
-            (repository, blob) for (repository, _), one in self._marks.manifests.items() for blob in one.blobs
-        }
-        gone: list[Place] = []
-        for listed in self._catalog.records.walk("registry/links"):
-            parts = listed.name.split("/")
-            digest, repository = Digest("sha256:" + parts[3]), unflat(parts[4])
-            if (repository, digest) in named or self._now - listed.written <= self._policy.grace:
-                self._linked.setdefault(digest, set()).add(repository)
-            else:
-                gone.append((repository, digest))
+        """Links to blobs that nothing in their repository names, nor has named until just now."""
+        named = self._marks.named()
+        gone = []
+        for place in sorted({*self._unnamed, *self._released}):
+            written = self._catalog.records.written(link_name(*place))
+            if written is not None and place not in named and self._now - written > self._policy.grace:
+                gone.append(place)
         if gone and not self._dry:
             self._catalog.orphan(digest for _, digest in gone)
         for repository, digest in gone:
             self._candidates.add(digest)
+            self._unlinked.add((repository, digest))
             if not self._dry:
                 self._catalog.records.delete(link_name(repository, digest))
             why = f"no manifest of {repository} names it, nor was it pushed for {_span(self._policy.grace)}"
@@ -314,7 +338,9 @@ class _Sweep:
         """Blobs that nothing names any more."""
         named = {blob for one in self._marks.manifests.values() for blob in one.blobs}
         for digest in sorted(self._candidates):
-            if digest in named or digest in self._linked:
+            if digest in named:
+                continue
+            if any((holder, digest) not in self._unlinked for holder in self._catalog.holders(digest)):
                 continue
             name = blob_name(digest)
             size = self._catalog.records.blob_size(name)
