@@ -50,10 +50,6 @@ def _provider(config: Config, store: Store) -> Provider | None:
 
 
 def _routes(config: Config, store: Store, provider: Provider | None) -> Sequence[BaseRoute]:
-    from importlib import import_module
-    from importlib.util import find_spec
+    from ramekin.registry import page
 
-    if find_spec("ramekin.registry.page") is None:
-        return ()
-    routes: Sequence[BaseRoute] = import_module("ramekin.registry.page").routes(config, store, provider)
-    return routes
+    return page.routes(config, store, provider)
