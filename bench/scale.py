@@ -3,10 +3,10 @@
     python bench/scale.py                       the table for 1, 10 and 100 replicas
     python bench/scale.py --pulls 5e6 --images 5000 --layers 30
 
-Nodes pull images whose popularity falls as Zipf's law says; a node keeps what it has, and asks for what it
-has not seen. Each pull goes to a replica at random, which believes a tag for `--tag-seconds` and that a layer
-is there for half a minute. What one request costs is as measured by bench/registry.py on one processor; prices
-are list prices of object stores and are there to be replaced.
+Nodes pull images whose popularity falls as Zipf's law says; a node keeps what it has, and asks for what
+it has not seen. Each pull goes to a replica at random, which believes a tag for `--tag-seconds` and that
+a layer is there for half a minute. What one request costs is as measured by bench/registry.py on one
+processor; prices are list prices of object stores and are there to be replaced.
 """
 
 from __future__ import annotations
