@@ -80,7 +80,8 @@ def test_an_entry_point_finds_its_imports() -> None:
     closure.holds(
         "demo",
         {
-            "usr/bin/demo": b"#!/usr/bin/python3\nimport sys, here, gone\ntry:\n import maybe\nexcept ImportError:\n pass\n"
+            "usr/bin/demo": b"#!/usr/bin/python3\nimport sys, here, gone\n"
+            b"try:\n import maybe\nexcept ImportError:\n pass\n"
         },
     )
     closure.holds(

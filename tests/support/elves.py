@@ -24,7 +24,9 @@ def elf(
     machine: int = 62,
     program: bool = False,
 ) -> bytes:
-    """An ELF file that loads at one address; `strings` stand in its read-only data, `imports` among its symbols' names."""
+    """An ELF file that loads at one address; `strings` stand in its read-only data, `imports` among its
+    symbols' names.
+    """
     sign = "<" if little else ">"
     word = "Q" if wide else "I"
     names = bytearray(b"\0")

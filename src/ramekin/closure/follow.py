@@ -2,17 +2,17 @@
 
     requested ──▶ files that count ──▶ their needs ──▶ files that meet them ──▶ packages ──▶ …
 
-Pure: evidence in, reasons out. A need is met only by packages that its own package declares, transitively, and by
-Essential ones, which nobody declares. Whether a need counts is the policy's to say: it asks where the file lies,
-whether its package was asked for, and whether evidence has reached the very file.
+Pure: evidence in, reasons out. A need is met only by packages that its own package declares, transitively,
+and by Essential ones, which nobody declares. Whether a need counts is the policy's to say: it asks where the
+file lies, whether its package was asked for, and whether evidence has reached the very file.
 
 A need that several packages meet waits until nothing else is left to follow; then one that is kept already is
 taken, else the nearest by declared dependencies, else the first by name. So the order of packages does not
 matter.
 
-A script of a kept package whose own needs do not count is left out when its interpreter is not in the closure by
-evidence of that package alone. The rest of the image is not asked, so that the package's layer stays the same
-in all images.
+A script of a kept package whose own needs do not count is left out when its interpreter is not in the
+closure by evidence of that package alone. The rest of the image is not asked, so that the package's layer
+stays the same in all images.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Asked(msgspec.Struct, frozen=True):
     """What the user wants of a closure by evidence, besides the packages.
 
     `keep` and `drop` are package names, and globs of absolute paths. `programs` are the first words of the
-    image's entry point and command as the user gave them (absolute paths or commands), if any. `essentials` are
-    packages that stand in every image for their data: what they need is not followed.
+    image's entry point and command as the user gave them (absolute paths or commands), if any. `essentials`
+    are packages that stand in every image for their data: what they need is not followed.
     """
 
     keep: tuple[str, ...] = ()
@@ -95,8 +95,8 @@ class Followed(msgspec.Struct, frozen=True):
 
     `level` is `packages` or `files`. `kept` stand in the resolution's order, `dropped` and `files` by name.
     `edges` hold the first need between each two packages. `reached` gives the step that led to a file (tree
-    path). `wanted` names Essential packages that a need points to and that are not in the resolution: resolve and
-    scan them too, and follow again.
+    path). `wanted` names Essential packages that a need points to and that are not in the resolution:
+    resolve and scan them too, and follow again.
     """
 
     level: str
@@ -472,7 +472,7 @@ class _Follow:
                             number,
                             f"nothing needs its interpreter {need.target}: {self.policy.reason(need.place)}",
                         )
-            for number, path, target in self.offers.links(name):
+            for number, _, target in self.offers.links(name):
                 if (real := self.offers.number(name, target)) is not None and real in gone:
                     gone.setdefault(number, f"it leads to /{target}, which is left out")
             correction = self.policy.correction(name)

@@ -1,6 +1,7 @@
 """Who offers what among the packages of a closure: names in needs turned into files.
 
-need ──kind──▶ names it may have (paths, sonames, modules, folders) ──▶ offers, within what its package declares
+need ──kind──▶ names it may have (paths, sonames, modules, folders) ──▶ offers, within what its package
+declares
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ class Offers:
         )
 
     def extends(self, name: str, other: str) -> bool:
-        """Whether `other` has Perl modules below one of `name`, which loads them by names that it makes up."""
+        """Whether `other` has Perl modules below one of `name`, which loads them by names that it makes
+        up.
+        """
         ours = self._perl_modules(name)
         return bool(ours) and any(
             module.count("::") > 1 and module.rpartition("::")[0] in ours
@@ -129,7 +132,9 @@ class Offers:
         return frozenset()
 
     def share_private_folder(self, name: str, other: str) -> bool:
-        """Whether two packages have files in one folder that is theirs alone, so that they are parts of one program."""
+        """Whether two packages have files in one folder that is theirs alone, so that they are parts of one
+        program.
+        """
         both = self._folders_of(name) & self._folders_of(other)
         return any(
             folder.startswith(("usr/lib/", "usr/libexec/"))
@@ -149,7 +154,9 @@ class Offers:
         return self._owner.get(path)
 
     def links(self, name: str) -> Iterator[tuple[int, str, str]]:
-        """The symbolic links of a package: number, tree path, and the tree path that each leads to directly."""
+        """The symbolic links of a package: number, tree path, and the tree path that each leads to
+        directly.
+        """
         if self.evidence[name].links:
             paths = self._paths[name]
             for line in self.evidence[name].links.split("\n"):
@@ -353,7 +360,9 @@ class Offers:
             yield from table.get(target, ())
 
     def essential(self, need: Need) -> str | None:
-        """The Essential package that would meet a need for a command or a path of one, in the closure or not."""
+        """The Essential package that would meet a need for a command or a path of one, in the closure or
+        not.
+        """
         if need.kind not in _OF_COMMANDS:
             return None
         target = need.target

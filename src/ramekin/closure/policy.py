@@ -53,8 +53,8 @@ class Correction:
 class Policy:
     """The rules of data/policy.yaml.
 
-    `essential` gives for a command the Essential package that brings it; `anyones` are paths of Essential packages
-    that count wherever they stand, `started` commands that programs start by bare names.
+    `essential` gives for a command the Essential package that brings it; `anyones` are paths of Essential
+    packages that count wherever they stand, `started` commands that programs start by bare names.
     """
 
     digest: str

@@ -118,7 +118,9 @@ class _Reach:
                         self._seek((name, number), None)
 
     def _commands(self, name: str) -> None:
-        """Start from all commands of a package that was asked for and has none of its own name, or from all of it."""
+        """Start from all commands of a package that was asked for and has none of its own name, or from all
+        of it.
+        """
         commands = [n for n, path in enumerate(self.evidence[name].paths()) if is_command(path)]
         if not commands:
             self._all(name)
@@ -243,7 +245,9 @@ class _Reach:
                 self._seek((offer.package, offer.file), step)
 
     def _unit(self, name: str, path: str, step: Step) -> None:
-        """A Python distribution of which a module is imported stays whole; elsewhere its parents are imported too."""
+        """A Python distribution of which a module is imported stays whole; elsewhere its parents are
+        imported too.
+        """
         folder = _UNIT.match(path)
         if folder is None:
             parent = path.rpartition("/")[0]

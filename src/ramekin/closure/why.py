@@ -95,7 +95,9 @@ def said(step: Step) -> str:
 
 
 def dropped(followed: Followed) -> tuple[tuple[str, int, str], ...]:
-    """Every package and file that was left out: its name or absolute path, bytes, and reason; largest first."""
+    """Every package and file that was left out: its name or absolute path, bytes, and reason; largest
+    first.
+    """
     found = [
         *((package.name, package.size, package.reason) for package in followed.dropped),
         *((f"/{file.path}", file.size, f"{file.package}: {file.reason}") for file in followed.files),
@@ -108,9 +110,8 @@ def dot(followed: Followed) -> str:
     lines = ["digraph closure {", '  rankdir="LR";', '  node [shape="box", fontname="sans-serif"];']
     for package in followed.kept:
         style = ', style="bold"' if package.because is None else ""
-        lines.append(
-            f"  {_quoted(package.name)} [label={_quoted(package.name + chr(10) + _size(package.size))}{style}];"
-        )
+        label = _quoted(f"{package.name}\n{_size(package.size)}")
+        lines.append(f"  {_quoted(package.name)} [label={label}{style}];")
     for step in followed.edges:
         label = f"{step.kind} {step.target}"
         lines.append(f"  {_quoted(step.package)} -> {_quoted(step.provider)} [tooltip={_quoted(label)}];")
@@ -156,7 +157,8 @@ def svg(followed: Followed) -> str:
             f"<g><title>{_escaped(' '.join(chain(followed, name)[-1:]))}</title>",
             f'<rect x="{x}" y="{y}" width="190" height="34" rx="5" fill="{fill}" stroke="{stroke}"/>',
             f'<text x="{x + 8}" y="{y + 15}" font-weight="600">{_escaped(_short(name))}</text>',
-            f'<text x="{x + 8}" y="{y + 29}" fill="#475569" font-size="10">{_size(sizes[name].size)}</text></g>',
+            f'<text x="{x + 8}" y="{y + 29}" fill="#475569" font-size="10">'
+            f"{_size(sizes[name].size)}</text></g>",
         ]
     return "\n".join([*lines, "</svg>", ""])
 

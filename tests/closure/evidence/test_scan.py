@@ -171,8 +171,6 @@ def test_evidence_comes_back_from_its_json() -> None:
             "usr/share/java/x.jar",
             "usr/lib/a/x",
             "usr/share/php/x.php",
-        ]
-        + [
             "usr/lib/python3/dist-packages/x.py",
             "usr/share/perl5/x.pm",
             "usr/share/nodejs/x/index.js",

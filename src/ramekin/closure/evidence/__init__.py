@@ -7,7 +7,9 @@ from functools import cache
 
 @cache
 def revision() -> str:
-    """A digest of this folder and of the policy's places: equal revisions scan equal trees to equal evidence."""
+    """A digest of this folder and of the policy's places: equal revisions scan equal trees to equal
+    evidence.
+    """
     import hashlib
     from pathlib import Path
 

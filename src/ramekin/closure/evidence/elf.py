@@ -1,13 +1,14 @@
-"""What the dynamic loader would read in an ELF file (System V ABI, chapters 4 and 5; Linux symbol versioning).
+"""What the dynamic loader would read in an ELF file (System V ABI, 4 and 5; Linux symbol versioning).
 
 A small reader of its own: it touches the headers, the dynamic section and the version tables, and checks
-every offset and count, since any byte may be hostile. Addresses are turned into offsets by program headers, so
-section headers may be missing.
+every offset and count, since any byte may be hostile. Addresses are turned into offsets by program headers,
+so section headers may be missing.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MAGIC = b"\x7fELF"
@@ -26,7 +27,9 @@ class BadElf(Exception):  # noqa: N818 - never leaves this folder
 
 @dataclass(slots=True)
 class ElfFile:
-    """`kind` is e_type (2 program, 3 shared object), `strings` are the runs of read-only bytes (offset, size)."""
+    """`kind` is e_type (2 program, 3 shared object), `strings` are the runs of read-only bytes (offset,
+    size).
+    """
 
     machine: str
     kind: int
@@ -148,7 +151,7 @@ def _dynamic(
         _defined(data, sign, at(_DT_VERDEF), values.get(_DT_VERDEFNUM, 0), name, file)
 
 
-def _asked(data: bytes, sign: str, place: int, count: int, name, file: ElfFile) -> None:  # type: ignore[no-untyped-def]
+def _asked(data: bytes, sign: str, place: int, count: int, name: Callable[[int], str], file: ElfFile) -> None:
     for _ in range(min(count, _MOST_ENTRIES)):
         _, entries, library, first, following = struct.unpack_from(sign + "HHIII", data, place)
         versions = file.asked.setdefault(name(library), [])
@@ -167,7 +170,9 @@ def _asked(data: bytes, sign: str, place: int, count: int, name, file: ElfFile) 
         place += following
 
 
-def _defined(data: bytes, sign: str, place: int, count: int, name, file: ElfFile) -> None:  # type: ignore[no-untyped-def]
+def _defined(
+    data: bytes, sign: str, place: int, count: int, name: Callable[[int], str], file: ElfFile
+) -> None:
     for _ in range(min(count, _MOST_ENTRIES)):
         _, _, _, _, _, first, following = struct.unpack_from(sign + "HHHHIII", data, place)
         (version,) = struct.unpack_from(sign + "I", data, place + first)
@@ -192,9 +197,9 @@ def _sections(
             )
         else:
             _, kind, flags, _, offset, length, _, _, align, _ = struct.unpack_from(sign + "10I", data, place)
-        if kind == _SHT_PROGBITS and flags & _SHF_ALLOC and not flags & _SHF_EXECINSTR and length > 3:
-            if offset + length <= len(data) and align:
-                runs.append((offset, length))
+        data_only = kind == _SHT_PROGBITS and flags & _SHF_ALLOC and not flags & _SHF_EXECINSTR
+        if data_only and length > 3 and offset + length <= len(data) and align:
+            runs.append((offset, length))
     return runs
 
 

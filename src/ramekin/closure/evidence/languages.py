@@ -1,4 +1,6 @@
-"""Imports of Perl, Ruby, PHP and JavaScript: no parser of theirs is at hand, so statements are searched for."""
+"""Imports of Perl, Ruby, PHP and JavaScript: no parser of theirs is at hand, so statements are searched
+for.
+"""
 
 from __future__ import annotations
 

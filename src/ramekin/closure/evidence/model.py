@@ -57,8 +57,9 @@ class Kind(StrEnum):
     RECIPE = "recipe"
     """What the package's recipe starts or links (an absolute path or a command)."""
     DATA = "data"
-    """A declared package that goes with this one without any file that says so: one of the same origin that holds
-    data, modules or parts of the same private folder, or headers for headers (its name); found by `follow`."""
+    """A declared package (its name) that goes with this one without any file that says so: one of the same
+    origin that holds data, modules or parts of the same private folder, or headers for headers. Found by
+    `follow`."""
     META = "meta"
     """What an empty package that was asked for depends on (its name); found by `follow`."""
     CORRECTION = "correction"
@@ -73,8 +74,8 @@ class Need(msgspec.Struct, frozen=True, array_like=True):
     """One thing that files of a package need.
 
     `place` is the policy's class for where the needing files lie. `files` are the first of them, `count` is
-    how many there are; all are listed where the policy may look at each file by itself. `optional` is true when each of them says that it copes without
-    (a Python import under `try`).
+    how many there are; all are listed where the policy may look at each file by itself. `optional` is true
+    when each of them says that it copes without (a Python import under `try`).
     """
 
     kind: Kind
@@ -105,11 +106,11 @@ class PackageEvidence(msgspec.Struct, frozen=True, array_like=True):
     """What every closure must know of a prepared package.
 
     `files` are the tree paths of all that is not a folder, `sizes` their bytes as decimal words in the same
-    order. `links` are lines of a symbolic link's place, a tab and its text. `provided` are lines of a tree path
-    that the package brings about without owning it (the link of an alternative), a tab, and the tree path of the
-    file behind it. `data_only` is true when no file is a program, a library or a module of a language. `start`
-    is the entry point, or the command, that the package's recipe gives. `notes` name files that were skipped
-    and why.
+    order. `links` are lines of a symbolic link's place, a tab and its text. `provided` are lines of a tree
+    path that the package brings about without owning it (the link of an alternative), a tab, and the tree
+    path of the file behind it. `data_only` is true when no file is a program, a library or a module of a
+    language. `start` is the entry point, or the command, that the package's recipe gives. `notes` name files
+    that were skipped and why.
     """
 
     name: str
@@ -135,8 +136,8 @@ class Elf(msgspec.Struct, frozen=True, array_like=True):
     """An ELF file as the dynamic loader sees it.
 
     `needed` are its DT_NEEDED entries, each with the symbol versions asked of it, `search` the folders of
-    RUNPATH (or RPATH) with `$ORIGIN` as written, `versions` the symbol versions that it defines. `inherits` is true
-    for RPATH, which also holds for what it loads.
+    RUNPATH (or RPATH) with `$ORIGIN` as written, `versions` the symbol versions that it defines. `inherits`
+    is true for RPATH, which also holds for what it loads.
     """
 
     file: int
@@ -161,8 +162,8 @@ class FileNeed(msgspec.Struct, frozen=True, array_like=True):
 class PackageDetail(msgspec.Struct, frozen=True, array_like=True):
     """What the level `files` and the proof must know of a prepared package.
 
-    `hard` are hard links by file and the place of the file. `words` are, for programs that start others, strings
-    that may be names of commands, parted by spaces.
+    `hard` are hard links by file and the place of the file. `words` are, for programs that start others,
+    strings that may be names of commands, parted by spaces.
     """
 
     name: str

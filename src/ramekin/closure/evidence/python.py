@@ -1,7 +1,7 @@
 """Imports of Python source, by its own grammar.
 
-`ast` costs far more than unpacking does. Scripts are parsed; in modules a search finds the lines that are import
-statements, and a file is parsed where such a line may stand in a string and names something new.
+`ast` costs far more than unpacking does. Scripts are parsed; in modules a search finds the lines that are
+import statements, and a file is parsed where such a line may stand in a string and names something new.
 """
 
 from __future__ import annotations

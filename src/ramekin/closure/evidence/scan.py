@@ -290,7 +290,9 @@ class _Scan:
                 file.add(Kind.LOADED, strings.objects(data, start, start + length))
 
     def _started(self, file: _File, data: bytes, start: int, end: int) -> None:
-        """Commands that a program starts by name, where the name is that of a declared package or leads a line."""
+        """Commands that a program starts by name, where the name is that of a declared package or leads a
+        line.
+        """
         rules = policy.load()
         named = {name for name in self.declared if data.find(b"\0" + name.encode() + b"\0", start, end) >= 0}
         if end - start < _MOST_STRINGS:
@@ -305,7 +307,9 @@ class _Scan:
         return kept[:_MOST_PATHS]
 
     def _script(self, file: _File, data: bytes, known: str | None, *, runs: bool) -> None:
-        """A file with an interpreter's line; one that nobody may run (`runs`) does not need the interpreter."""
+        """A file with an interpreter's line; one that nobody may run (`runs`) does not need the
+        interpreter.
+        """
         interpreter = _interpreter(data)
         if interpreter is None:
             return
@@ -569,7 +573,9 @@ def _interpreter(data: bytes) -> str | None:
 
 
 def _declared(prepared: Prepared) -> frozenset[str]:
-    """Names of packages that the package declares and that may be names of commands (its status paragraph)."""
+    """Names of packages that the package declares and that may be names of commands (its status
+    paragraph).
+    """
     status = prepared.tree.get(f"var/lib/dpkg/status.d/{prepared.facts.name}")
     if status is None or status.kind is not Entity.FILE:
         return frozenset()

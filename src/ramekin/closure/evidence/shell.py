@@ -30,8 +30,23 @@ _DEFINED = re.compile(
 _COMMAND = re.compile(r"/?[A-Za-z0-9_][A-Za-z0-9_./+-]*\Z|\[\Z")
 
 _KEEP_PLACE = frozenset(
-    "if then elif else do while until ! { time exec command nohup nice env sudo eval builtin".split()
-)
+    (
+        "if",
+        "then",
+        "elif",
+        "else",
+        "do",
+        "while",
+        "until",
+        "!",
+        "{",
+        "time",
+        "exec",
+        "command",
+        "nohup",
+        "nice",
+    )
+) | {"env", "sudo", "eval", "builtin"}
 """Words after which a command follows."""
 _PROGRAMS = frozenset(("env", "nice", "nohup"))
 

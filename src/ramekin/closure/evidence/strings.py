@@ -16,8 +16,8 @@ def paths(
 ) -> set[str]:
     """Absolute paths in `data`, as written, with a trailing `/` where one stood.
 
-    Lines whose first word starts with `comment` are left out. Without `assigned` those behind an equals sign are
-    too: in a compiled program they tell how it was configured when it was built.
+    Lines whose first word starts with `comment` are left out. Without `assigned` those behind an equals sign
+    are too: in a compiled program they tell how it was configured when it was built.
     """
     found = set()
     for match in _PATH.finditer(data, start, len(data) if end is None else end):
