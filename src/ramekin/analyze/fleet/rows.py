@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ramekin.analyze.fleet.report import Fleet
-from ramekin.analyze.fleet.whatif import called
+from ramekin.analyze.fleet.whatif import called, often
 
 Table = tuple[str, Sequence[str], list[tuple[str, ...]], tuple[int, ...]]
 """A title, column heads, rows, and which columns are numbers."""
@@ -131,11 +131,15 @@ def notes(fleet: Fleet) -> Iterator[str]:
         "engines share a layer on disk only where all layers below it are the same (chain ID); disk is "
         "counted so, for a node with all images; containerd keeps the pulled blobs beside it"
     )
+    rates = fleet.rates
     yield (
-        f"a year has {fleet.rates.base_builds:g} builds of each base, with all layers above it, and each "
-        f"package has {fleet.rates.package_updates:g} updates: --base-builds, --package-updates"
+        f"in a year each base is rebuilt {often(rates.base_builds)}, with all layers above it, and each package "
+        f"is updated {often(rates.package_updates)}: --base-builds, --package-updates"
     )
     if not fleet.deep:
         yield "without --shallow there are figures by package, by file, of memory and of layers by package"
     elif fleet.memory is not None and fleet.memory.unknown:
-        yield f"memory leaves out {len(fleet.memory.unknown)} images whose program is not known"
+        yield (
+            f"memory leaves out images whose program is not known: {', '.join(fleet.memory.unknown[:5])}"
+            + (f" and {len(fleet.memory.unknown) - 5:,} more" if len(fleet.memory.unknown) > 5 else "")
+        )

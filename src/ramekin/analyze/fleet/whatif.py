@@ -49,7 +49,7 @@ def as_is(members: Sequence[Member], bases: Bases, rates: Rates) -> Scenario:
     return Scenario(
         "as-is",
         "As it is",
-        f"{_counted(len(bases.bases), 'base')}, rebuilt {_often(rates.base_builds)}",
+        f"{_counted(len(bases.bases), 'base')}, rebuilt {often(rates.base_builds)}",
         figures(members),
         _yearly(members, rates),
     )
@@ -116,7 +116,7 @@ def by_package(
     return Scenario(
         "by-package",
         "Layers by package",
-        f"{len(users):,} packages in layers of their own, updated {_often(rates.package_updates)}",
+        f"{len(users):,} packages in layers of their own, updated {often(rates.package_updates)}",
         figures(laid_out),
         _yearly(laid_out, rates),
     )
@@ -168,7 +168,8 @@ def _counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def _often(times: float) -> str:
+def often(times: float) -> str:
+    """`once a year`, `12 times a year`."""
     return "once a year" if times == 1 else f"{times:g} times a year"
 
 

@@ -59,11 +59,13 @@ class ArchivedBlobs:
             raise NotFoundError(f"{self.where} does not hold {blob.digest} ({blob.media_type})")
         return verified(content.open(), blob.digest, blob.size, where=self.where)
 
-    def small(self, limit: int) -> Iterator[bytes]:
-        """The bytes of all blobs of at most `limit` bytes; they are not verified."""
+    def small(self, limit: int, mark: bytes) -> Iterator[bytes]:
+        """The bytes of all blobs of at most `limit` bytes with `mark` in them; they are not verified."""
         for path, entry in self.files.items():
             if path.startswith("blobs/sha256/") and entry.kind is Kind.FILE and entry.size <= limit:
-                yield entry.read()
+                data = entry.read()
+                if mark in data:
+                    yield data
 
 
 def read(reference: Reference, *, spool: Path) -> Image:

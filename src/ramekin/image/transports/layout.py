@@ -15,8 +15,10 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -63,23 +65,47 @@ class Layout:
             _open_regular(self.file(blob.digest), blob), blob.digest, blob.size, where=str(self.root)
         )
 
-    def small(self, limit: int) -> Iterator[bytes]:
-        """The bytes of all blobs of at most `limit` bytes; they are not verified."""
-        with suppress(FileNotFoundError), os.scandir(self.root / "blobs" / "sha256") as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=False) and entry.stat().st_size <= limit:
-                    yield Path(entry.path).read_bytes()
+    def small(self, limit: int, mark: bytes) -> Iterable[bytes]:
+        """The bytes of all blobs of at most `limit` bytes with `mark` in them; they are not verified."""
+        folder = self.root / "blobs" / "sha256"
+        try:
+            found = folder.stat()
+        except FileNotFoundError:
+            return ()
+        if time.time_ns() - found.st_mtime_ns < _SETTLED:
+            return tuple(_small(folder, limit, mark))
+        # a layout of hundreds of images is opened once for each
+        return _known_small(folder, limit, mark, (found.st_dev, found.st_ino, found.st_mtime_ns))
 
     def index(self) -> Index:
         """index.json; `NotFoundError` when `root` is no layout, `FormatError` when it is a broken one."""
         return oci.decode(_index_bytes(self.root), Index, where=str(self.root / "index.json"))
 
 
+_SETTLED = 2_000_000_000
+"""Nanoseconds after which another change of a folder has another time on any file system."""
+
+
+@lru_cache(maxsize=64)
+def _known_small(folder: Path, limit: int, mark: bytes, state: tuple[int, int, int]) -> tuple[bytes, ...]:
+    """The blobs of a folder that is as `state` (device, inode, mtime) says."""
+    return tuple(_small(folder, limit, mark))
+
+
+def _small(folder: Path, limit: int, mark: bytes) -> Iterator[bytes]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False) and entry.stat().st_size <= limit:
+                data = Path(entry.path).read_bytes()
+                if mark in data:
+                    yield data
+
+
 class LayoutBlobs(Blobs, Protocol):
     """The blobs of a layout, in a folder or an archive."""
 
-    def small(self, limit: int) -> Iterator[bytes]:
-        """The bytes of all blobs of at most `limit` bytes; they are not verified."""
+    def small(self, limit: int, mark: bytes) -> Iterable[bytes]:
+        """The bytes of all blobs of at most `limit` bytes with `mark` in them; they are not verified."""
 
 
 def read(reference: Reference) -> Image:
@@ -123,9 +149,7 @@ def choose(index: Index, blobs: LayoutBlobs, reference: Reference, *, name: str)
 def _unlisted(blobs: LayoutBlobs, subjects: set[Digest]) -> list[Descriptor]:
     """Artifacts of a layout that refer to one of `subjects` and need not be listed, by digest."""
     found = []
-    for data in blobs.small(_UNLISTED_LIMIT):
-        if UNLISTED.encode() not in data:
-            continue
+    for data in blobs.small(_UNLISTED_LIMIT, UNLISTED.encode()):
         try:
             manifest = oci.decode(data, Manifest, where="a blob")
         except FormatError:
