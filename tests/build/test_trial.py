@@ -141,16 +141,6 @@ def test_places_are_not_made_through_links_of_the_image(root: Path, tmp_path: Pa
     assert (root / "new/file").is_file()
 
 
-def test_closed_folders_can_be_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "image"
-    (folder / "closed/below").mkdir(parents=True)
-    (folder / "closed/below/file").touch()
-    (folder / "closed/below").chmod(0)
-    (folder / "closed").chmod(0)
-    trial.remove(folder)
-    assert not folder.exists()
-
-
 @pytest.mark.parametrize(
     ("path", "there"),
     [

@@ -26,6 +26,7 @@ from ramekin.build import configure, fields, request
 from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.image import Image
 from ramekin.image.oci import Runtime
+from ramekin.image.removal import remove
 from ramekin.progress import Progress, Task
 
 RUNTIMES = ("bwrap", "runc")
@@ -385,21 +386,6 @@ class _WithoutNotes:
 
     def warn(self, text: str) -> None:
         self._progress.warn(text)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder and everything below it, closed folders of its own too."""
-
-    def open_up(function: Any, path: str, error: Any) -> None:
-        for closed in (Path(path).parent, Path(path)):
-            if not closed.is_symlink() and closed.is_dir():
-                closed.chmod(0o700)
-        if Path(path).is_dir() and not Path(path).is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            Path(path).unlink(missing_ok=True)
-
-    shutil.rmtree(folder, onerror=open_up)
 
 
 def _furnish(made: Container) -> None:

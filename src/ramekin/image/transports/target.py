@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ramekin.errors import RamekinError, UsageError
+from ramekin.image.removal import remove
 
 TEMPORARY = ".ramekin-"
 """How the names of all unfinished files and folders start."""
@@ -135,19 +135,3 @@ def require_free(target: Path) -> None:
         raise UsageError(f"{target} is there already and is not a folder", hint="choose another name")
     if any(target.iterdir()):
         raise UsageError(f"{target} is not empty", hint="choose another name, or remove it first")
-
-
-def remove(folder: Path) -> None:
-    """Take away a folder of our own with all below it, folders without permissions too."""
-
-    def reopen(function: object, path: str, error: object) -> None:
-        with suppress(OSError):
-            parent = Path(path).parent
-            parent.chmod(0o700)
-            if stat.S_ISDIR(os.lstat(path).st_mode):
-                Path(path).chmod(0o700)
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                Path(path).unlink()
-
-    shutil.rmtree(folder, onerror=reopen)
