@@ -133,8 +133,8 @@ def notes(fleet: Fleet) -> Iterator[str]:
     )
     rates = fleet.rates
     yield (
-        f"in a year each base is rebuilt {often(rates.base_builds)}, with all layers above it, and each package "
-        f"is updated {often(rates.package_updates)}: --base-builds, --package-updates"
+        f"in a year each base is rebuilt {often(rates.base_builds)}, with all layers above it, and "
+        f"each package is updated {often(rates.package_updates)}: --base-builds, --package-updates"
     )
     if not fleet.deep:
         yield "without --shallow there are figures by package, by file, of memory and of layers by package"
