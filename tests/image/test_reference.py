@@ -66,7 +66,7 @@ def test_host_and_repository_are_parts_of_the_location() -> None:
         ("docker://team/redis", "docker://HOST/team/redis"),
         ("oic:web", "oci:"),
         ("oci-archiv:web.tar", "oci-archive:"),
-        ("docker-daemon:web", "docker"),
+        ("docker-deamon:web", "docker-daemon"),
         ("docker://r.example/Web", "web"),
         ("docker://r.example/web:-1", "128"),
         (f"docker://r.example/web:{'x' * 129}", "128"),
