@@ -2,11 +2,12 @@
 
     python bench/registry.py                  all measurements, as a Markdown table on standard output
     python bench/registry.py --check          the exit code is 1 when a limit is not kept
-    python bench/registry.py --only manifest  one of manifest, blob, push, clients
+    python bench/registry.py --only manifest  one of manifest, blob, push, clients, demand
 
 All three run on loopback, one at a time under load, with one worker process each (docker-registry is one
 process of as many threads as it likes), without access logs. Rounds alternate between them and figures
-are medians, so that what else the machine does meets all alike; the ratios are what counts.
+are medians, so that what else the machine does meets all alike; the ratios are what counts. `demand` has an
+image made on demand from the machine's Debian archive, and then asks for it 1,000 times a second.
 
 Needs docker-registry, nginx and wrk.
 """
@@ -14,6 +15,7 @@ Needs docker-registry, nginx and wrk.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import http.client
 import json
@@ -38,6 +40,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 BLOB = 200_000_000
 PUSH = 64 << 20
 CLIENTS = 500
+PARTS = ["manifest", "blob", "push", "clients", "demand"]
 
 
 @dataclass(frozen=True)
@@ -274,6 +277,17 @@ class Bench:
         text = f"{PUSH / one / 1e6:,.0f} / {PUSH / other / 1e6:,.0f} MB/s = {other / one:.2f}"
         self.rows.append(Row("push of 64 MB, of docker-registry's", other / one, text, ">= 1.2"))
 
+    def demand(self) -> None:
+        path = "/v2/shell/redis-server/manifests/latest"
+        with tempfile.TemporaryDirectory() as folder, demanding(Path(folder)) as peer:
+            reply = peer.request("GET", path)
+            if reply.status != 200:
+                sys.exit(f"no image was made: {reply.status}")
+            figures = [paced(peer.port, path, rate=1000, seconds=self.seconds) for _ in range(self.rounds)]
+        p99 = statistics.median(figures) * 1000
+        what = "warm image on demand at 1,000 a second, 99th percentile, ms"
+        self.rows.append(Row(what, p99, f"{p99:.1f} ms", "<= 10"))
+
     def clients(self) -> None:
         """Every client has a 200 MB blob and a manifest going at once; most read slowly."""
         sockets = [socket.create_connection(("127.0.0.1", self.ramekin.port), 60) for _ in range(CLIENTS)]
@@ -304,11 +318,49 @@ class Bench:
         self.rows.append(Row(f"memory of a worker at {CLIENTS} clients, MB", peak / 1e6, text, "<= 250"))
 
 
+def paced(port: int, path: str, *, rate: int, seconds: float, connections: int = 16) -> float:
+    """The 99th percentile, in seconds, of answers to requests that begin at a fixed rate, come what may."""
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    taken: list[float] = []
+
+    async def client(first: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for number in range(first, int(rate * seconds), connections):
+            due = began + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            assert head.startswith(b"HTTP/1.1 200") and length, head
+            await reader.readexactly(int(length[1]))
+            taken.append(time.perf_counter() - due)
+        writer.close()
+
+    async def run() -> None:
+        await asyncio.gather(*(client(number) for number in range(connections)))
+
+    began = time.perf_counter() + 0.2
+    asyncio.run(run())
+    return statistics.quantiles(taken, n=100)[98]
+
+
+@contextmanager
+def demanding(folder: Path) -> Iterator[Peer]:
+    """Ours with images on demand, over the store in which packages stay between benchmarks."""
+    port = free_port()
+    settings = folder / "demand.yaml"
+    settings.write_text("log: {requests: false}\nlimits: {stop-seconds: 5}\n")
+    command = [sys.executable, "-m", "ramekin", "serve", "--config", settings, "--port", str(port)]
+    store = Path(__file__).resolve().parents[1] / ".cache" / "store"
+    with running("ramekin", port, folder / "demand.log", *command, "--store", store) as peer:
+        yield peer
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each (default: 3)")
     parser.add_argument("--seconds", type=int, default=4, help="seconds of a round (default: 4)")
-    parser.add_argument("--only", choices=["manifest", "blob", "push", "clients"], action="append")
+    parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--check", action="store_true", help="end with 1 when a limit is not kept")
     options = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
@@ -335,7 +387,7 @@ def main() -> None:
             if reply.status != 201:
                 sys.exit(f"{peer.name} answered a manifest with {reply.status}")
         bench = Bench(options.rounds, options.seconds, *peers, digest)
-        for part in options.only or ["manifest", "blob", "push", "clients"]:
+        for part in options.only or PARTS:
             getattr(bench, part)()
     machine = f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"
     print(f"Medians of {options.rounds} alternating rounds on {machine}.\n")
