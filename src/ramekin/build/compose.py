@@ -303,7 +303,6 @@ def _assemble(
     finishing: Sequence[tuple[str, Tree]],
     store: Store,
 ) -> ImageReport:
-    accounts = [files["etc/passwd"] for _, files in finishing if "etc/passwd" in files]
     newest = max((known.newest for known in closed.facts), default=0)
     created = newest if terms.epoch is None else terms.epoch
     labels = configure.labels(request, closed.packages, created=created)
@@ -312,7 +311,7 @@ def _assemble(
         request,
         hints(closed.facts, resolution.requested),
         closed.facts,
-        passwd=accounts[-1].read().decode() if accounts else None,
+        accounts=_accounts(finishing),
     )
     started = msgspec.structs.replace(started, labels=labels)
     architecture = terms.preparation.architecture
@@ -348,6 +347,14 @@ def _assemble(
         unknown=tuple(f"{known.name}: {item}" for known in closed.facts for item in known.unknown),
         handled=tuple(f"{known.name}: {line}" for known in closed.facts for line in known.handled),
     )
+
+
+def _accounts(finishing: Sequence[tuple[str, Tree]]) -> configure.Accounts | None:
+    """The accounts of the image, if it has any."""
+    for _, files in reversed(finishing):
+        if "etc/passwd" in files and "etc/group" in files:
+            return configure.Accounts(files["etc/passwd"].read().decode(), files["etc/group"].read().decode())
+    return None
 
 
 def _report(standing: _Standing) -> LayerReport:
@@ -429,10 +436,14 @@ def _root(reports: Sequence[ImageReport], store: Store) -> Descriptor:
     return oci.describe(data, oci.INDEX)
 
 
+_EPOCH_DIGITS = 11
+"""Digits of SOURCE_DATE_EPOCH: enough for every year that RFC 3339 can write with four."""
+
+
 def _epoch() -> int | None:
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > _EPOCH_DIGITS:
         raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}", hint="it is a number of seconds since 1970")
     return int(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
@@ -42,23 +43,32 @@ def program(requested: str, facts: Sequence[PackageFacts]) -> str | None:
     return None
 
 
-def user_number(user: str, passwd: str | None) -> str:
-    """`user` (`NAME`, `UID`, either with `:GROUP`) with a name replaced by `UID:GID` of `passwd`.
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The texts of an image's /etc/passwd and /etc/group."""
 
-    Orchestrators can check only numbers to be other than root. `UsageError` when no such name is known.
-    """
-    name, colon, group = user.partition(":")
-    if name.isdecimal() or passwd is None:
-        return user
-    accounts = {fields[0]: (fields[2], fields[3]) for fields in map(_fields, passwd.splitlines())}
-    if name not in accounts:
-        near = get_close_matches(name, accounts, 3)
-        raise UsageError(
-            f"the image has no user {name!r}",
-            hint=f"did you mean {', '.join(near)}?" if near else "use a number, or nonroot (65532)",
-        )
-    uid, gid = accounts[name]
-    return f"{uid}:{group}" if colon else f"{uid}:{gid}"
+    passwd: str
+    group: str
+
+    def numbers(self, user: str) -> str:
+        """`user` (`NAME`, `UID`, either with `:GROUP`) with names replaced by their numbers.
+
+        Orchestrators can check only numbers to be other than root. `UsageError` when a name is not known.
+        """
+        name, colon, group = user.partition(":")
+        uid, own = (name, "") if name.isdecimal() else self._find(name, "user", self.passwd)
+        gid = group if not colon or group.isdecimal() else self._find(group, "group", self.group)[0]
+        return ":".join(filter(None, (uid, gid or own)))
+
+    def _find(self, name: str, what: str, text: str) -> tuple[str, str]:
+        known = {fields[0]: (fields[2], fields[3]) for fields in map(_fields, text.splitlines())}
+        if name not in known:
+            near = get_close_matches(name, known, 3)
+            raise UsageError(
+                f"the image has no {what} {name!r}",
+                hint=f"did you mean {', '.join(near)}?" if near else "use a number, or nonroot (65532)",
+            )
+        return known[name]
 
 
 def _fields(line: str) -> list[str]:
@@ -66,7 +76,7 @@ def _fields(line: str) -> list[str]:
 
 
 def runtime(
-    request: ImageRequest, hints: Hints, facts: Sequence[PackageFacts], *, passwd: str | None
+    request: ImageRequest, hints: Hints, facts: Sequence[PackageFacts], *, accounts: Accounts | None
 ) -> Runtime:
     """How a container is started: what the request says, else a recipe, else the first package's program."""
     entrypoint, cmd = request.entrypoint, request.cmd
@@ -82,7 +92,7 @@ def runtime(
     env.update(request.env)
     user = request.user or hints.user
     return Runtime(
-        user=user_number(user, passwd) if user else "",
+        user=accounts.numbers(user) if user and accounts is not None else user,
         exposed_ports=_set((*hints.ports, *request.expose)),
         env=tuple(f"{name}={value}" for name, value in env.items()),
         entrypoint=entrypoint or None,

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ramekin import closure
+from ramekin import closure, workers
 from ramekin.closure import evidence as evidence_room
 from ramekin.closure import model as facts_of
 from ramekin.closure.evidence import model as evidence_of
@@ -72,15 +71,7 @@ class Bench:
 
     def each(self, work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
         """`work` done on all items by `jobs` threads, the results in the items' order."""
-        if len(items) <= 1:
-            return [work(item) for item in items]
-        with ThreadPoolExecutor(max(self.jobs, 1)) as pool:
-            waiting = [pool.submit(work, item) for item in items]
-            try:
-                return [future.result() for future in waiting]
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        return workers.each(lambda item, _: work(item), items, jobs=max(self.jobs, 1))
 
     def tree(self, package: Package, how: Preparation) -> Tree:
         """The prepared tree of a package, held from when it was examined or made again."""
