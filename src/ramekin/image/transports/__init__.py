@@ -119,10 +119,20 @@ def copy(
     progress: Progress = SILENT,
     platform: Platform | None = None,
 ) -> Descriptor:
-    """Copy an image with its referrers, byte by byte, and all platforms of an index unless one is named."""
+    """Copy an image with its referrers, byte by byte, and all platforms of an index unless one is named.
+
+    A medium that holds no referrers gets none, which a note says.
+    """
     with read(source, plain_http=plain_http, progress=progress) as image:
+        if image.referrers and target.transport in _BARE:
+            kinds = ", ".join(sorted({entry.artifact_type or "an artifact" for entry in image.referrers}))
+            progress.note(f"{target.transport}: holds the image alone, without what refers to it: {kinds}")
         chosen = image if platform is None else image.choose(platform)
         return write(chosen, target, jobs=jobs, plain_http=plain_http, progress=progress, platform=platform)
+
+
+_BARE = frozenset({"dir", "docker-archive", "rootfs"})
+"""Media that cannot hold what refers to an image."""
 
 
 def _temporary(stack: ExitStack) -> Path:
