@@ -248,3 +248,9 @@ def test_an_import_is_met_through_the_package_that_declares_both() -> None:
     assert closure.packages().names == {"https", "http", "tls", "perl", "libc6"}
     closure.requested = ("http",)
     assert "tls" not in closure.packages().names
+
+
+def test_what_knows_terminals_wants_their_descriptions() -> None:
+    closure = demo("libtinfo6", usr__bin__demo=program("libtinfo.so.6"))
+    closure.holds("libtinfo6", {f"{LIBRARIES}/libtinfo.so.6": elf(soname="libtinfo.so.6")})
+    assert closure.packages().wanted == ("ncurses-base",)

@@ -263,6 +263,8 @@ class _Follow:
         for other in correction.needs if correction else ():
             if other in self.evidence:
                 self._link(Step(name, "", Kind.CORRECTION, other, other, ""))
+            elif other in self.policy.essential_packages:
+                self.wanted[other] = None
 
     def _together(self, name: str, other: str) -> bool:
         """Whether a declared package goes with this one although no file says so."""

@@ -66,6 +66,7 @@ class Policy:
     anyones: frozenset[str]
     started: frozenset[str]
     essential: Mapping[str, str]
+    essential_packages: frozenset[str]
     corrections: tuple[Correction, ...]
     parts: tuple[tuple[re.Pattern[str], str], ...]
 
@@ -138,6 +139,7 @@ def load() -> Policy:
         started=frozenset(rules["started_by_name"]),
         anyones=frozenset(rules["essential_paths_for_all"]),
         essential=essential,
+        essential_packages=frozenset(rules["essential"]),
         parts=tuple((_any([rule["match"]]), rule["reason"]) for rule in rules["parts"]),
         corrections=tuple(_correction(rule) for rule in rules["corrections"]),
     )
