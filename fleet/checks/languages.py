@@ -360,10 +360,13 @@ said = TCPSocket.new('127.0.0.1', server.addr[1]).gets.chomp
 thread.join
 puts JSON.generate({dish: said, encoding: Encoding.default_external.name})
 """
-    assert box.start("-e", program, env={"LANG": "C.UTF-8"}) == '{"dish":"gratin","encoding":"UTF-8"}\n'
+    assert (
+        box.run("/usr/bin/ruby", "-e", program, env={"LANG": "C.UTF-8"})
+        == '{"dish":"gratin","encoding":"UTF-8"}\n'
+    )
     with web_server(b"from behind\n") as url:
         program = f"require 'net/http'; print Net::HTTP.get(URI('{url}'))"
-        assert box.start("-e", program) == "from behind\n"
+        assert box.run("/usr/bin/ruby", "-e", program) == "from behind\n"
 
 
 def ruby_sinatra(box: Box) -> None:
