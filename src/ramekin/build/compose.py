@@ -24,7 +24,7 @@ from ramekin.build.layers import MadeLayer, Terms, make_all, write
 from ramekin.build.lock import LockedClosure, LockedImage
 from ramekin.build.packages import Bench, Preparation
 from ramekin.build.request import ImageRequest
-from ramekin.closure import essentials
+from ramekin.closure import essentials, evidence
 from ramekin.closure.conflicts import claims
 from ramekin.closure.finish import finish, hints
 from ramekin.closure.model import SliceTally
@@ -129,6 +129,7 @@ def _resolve_one(request: ImageRequest, architecture: str, state: Digest, bench:
         "closure",
         REVISION,
         closure.revision(),
+        evidence.revision(),
         bench.source.name,
         state,
         architecture,
@@ -286,6 +287,7 @@ def _image_key(request: ImageRequest, architecture: str, pinned: LockedClosure, 
         "image",
         REVISION,
         closure.revision(),
+        evidence.revision(),
         architecture,
         compress.parse(request.compression).identity,
         "" if epoch is None else str(epoch),
