@@ -260,7 +260,7 @@ def until(
             if found or time.monotonic() > deadline:
                 assert found, "it did not come true"
                 return found
-        except (AssertionError, OSError, subprocess.SubprocessError):
+        except (AssertionError, OSError, ValueError, subprocess.SubprocessError):
             if time.monotonic() > deadline:
                 raise
         if running is not None and running.process.poll() is not None:
