@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -31,8 +32,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support import fleet  # noqa: E402
 from support.fleet import LEVELS, Member  # noqa: E402
 
-from ramekin.build.compose import Built  # noqa: E402
-from ramekin.image import compress, oci  # noqa: E402
+from ramekin.image import compress  # noqa: E402
 from ramekin.store.store import Store  # noqa: E402
 
 STORE = ROOT / ".cache" / "store"
@@ -82,14 +82,15 @@ def peer(name: str) -> Row:
     (member,) = fleet.members([name])
     suite = member.request.source.partition(":")[2]
     cache = RESULTS.parent / "archives"
-    (cache / "partial").mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
     mode = "root" if os.getuid() == 0 else "unshare"
+    inside = '"$1"/var/cache/apt/archives'
     command = [
         *("mmdebstrap", "--quiet", f"--mode={mode}", "--variant=minbase", "--format=tar"),
         # packages stay on this machine from one image to the next
         *("--skip=download/empty", "--skip=essential/unlink", "--dpkgopt=force-unsafe-io"),
-        f'--setup-hook=mkdir -p "$1"/var/cache/apt/archives && cp -al {cache}/*.deb "$1"/var/cache/apt/archives/ || true',
-        f'--customize-hook=cp -anl "$1"/var/cache/apt/archives/*.deb {cache}/ || true',
+        f"--setup-hook=mkdir -p {inside}; cp {cache}/*.deb {inside}/ 2>/dev/null || true",
+        f"--customize-hook=cp -n {inside}/*.deb {cache}/",
         f"--include={','.join(member.request.packages)}",
         *(suite, "-"),
         *sorted(map(str, Path("/etc/apt/sources.list.d").glob("*.sources"))),
@@ -97,28 +98,19 @@ def peer(name: str) -> Row:
     ]
     raw = packed = 0
     compressor = compress.compressor(compress.parse("gzip"))
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        assert process.stdout is not None
         while data := process.stdout.read(1 << 20):
             raw += len(data)
             packed += len(compressor.write(data))
         packed += len(compressor.finish())
-        errors = process.stderr.read().decode(errors="replace")
-    if process.returncode:
-        return {"failure": errors[-800:]}
+        if process.wait():
+            errors.seek(0)
+            return {"failure": errors.read().decode(errors="replace")[-800:]}
     return {"bytes": packed, "tar": raw}
-
-
-def unpacked(built: Built) -> int:
-    """Bytes of an image's layers before compression."""
-    manifest = built.image.manifest()
-    return sum(
-        len(compress.decompress(built.image.blobs.open(layer), where=layer.digest).read())
-        for layer in manifest.layers
-        if layer.media_type != oci.LAYER
-    )
 
 
 def keep(name: str, what: str, row: Row) -> None:
@@ -189,7 +181,7 @@ def _line(name: str, level: str, row: Row) -> str:
 def table(results: Mapping[str, Mapping[str, Row]]) -> str:
     """docs/fleet.md."""
     found = fleet.members()
-    return "".join(part(found, results) for part in (_head, _rows, _recipes))
+    return "".join(part(found, results) for part in (_head, _rows, _failures, _recipes))
 
 
 def _head(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
@@ -197,23 +189,21 @@ def _head(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
         level: sum(results.get(m.name, {}).get(level, {}).get("failure") == "" for m in found)
         for level in LEVELS
     }
-    ratios = sorted(ratio for m in found if (ratio := _ratio(results.get(m.name, {}))))
+    ratios = [ratio for m in found if (ratio := _ratio(results.get(m.name, {})))]
+    names = {"depends": "Depends", "packages": "`packages`", "files": "`files`"}
+    sums = ", ".join(f"{passed[level]} of {len(found)} by {names[level]}" for level in LEVELS)
     lines = [
         "# The acceptance fleet",
         "",
         f"{len(found)} images (`fleet/*.yaml`), each with a check that uses it as its user would "
         "(`fleet/checks/`), in the closed image under bubblewrap. `make fleet` writes this page.",
         "",
-        "- bytes: gzip layers summed, all essentials included, amd64;",
-        "- `packages` and `files`: closures by evidence; checks passed: "
-        + ", ".join(
-            f"{passed[level]} of {len(found)} by {level.capitalize() if level == 'depends' else f'`{level}`'}"
-            for level in LEVELS
-        )
-        + ";",
+        "- A cell holds packages and bytes: gzip layers summed, all essentials included, amd64.",
+        f"- `packages` and `files` are closures by evidence. Checks passed: {sums}. By Depends an image may lack "
+        "Essential packages, which no package declares; evidence finds them.",
         "- mmdebstrap: `--variant=minbase` with the same packages and no recommendations, compressed in the same "
-        "way; ×: bytes by `packages` as a part of it"
-        + (f", median {median(ratios):.3f}." if ratios else "."),
+        "way. ×: bytes by `packages` as a part of that"
+        + (f"; the median of {len(ratios)} is {median(ratios):.3f}." if ratios else "."),
         "",
     ]
     return "\n".join(lines) + "\n"
@@ -253,6 +243,18 @@ def _cells(member: Member, rows: Mapping[str, Row]) -> str:
     known = [level for level in LEVELS if "failure" in rows.get(level, {})]
     cells.append("" if not known else f"not {', '.join(failing)}" if failing else "all")
     return f"| {' | '.join(cells)} |"
+
+
+def _failures(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
+    lines = ["## What does not pass", "", "| image | closure | what was said |", "|---|---|---|"]
+    for member in found:
+        for level in LEVELS:
+            row = results.get(member.name, {}).get(level, {})
+            if row.get("failure"):
+                said = [line for line in row["failure"].splitlines() if line.strip()]
+                text = (said[0] if row["at"] == "build" else said[-1])[:160].replace("|", "/")
+                lines.append(f"| {member.name} | {level} | {text} |")
+    return "\n".join([*lines, "", ""])
 
 
 def _recipes(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
@@ -296,7 +298,7 @@ def _recipes(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> s
         "| kind | packages |",
         "|---|---:|",
         *(f"| {title} | {count} |" for title, _, count in counts),
-        f"| maintainer scripts with a command that nothing covers | {len({t.partition(':')[0] for t in unknown})} |",
+        f"| with a command in a script that nothing covers | {len({text.partition(':')[0] for text in unknown})} |",
         "",
     ]
     return "\n".join(lines)
