@@ -1,11 +1,11 @@
-"""Closures by evidence: how large images are, how long looking for evidence takes, and how much is said by hand.
+"""Closures by evidence: the size of images, the time that evidence takes, what is said by hand.
 
     python bench/closures.py                 all measurements, as a Markdown table on standard output
     python bench/closures.py --only scan     sizes, scan, warm, corrections or peers
     python bench/closures.py --check         the exit code is 1 when a limit is not kept
 
-Packages come from the machine's Debian archive and stay under .cache/store. `peers` tells what fleet/run.py found
-with --peer: its comparison of every image of the fleet with mmdebstrap's tree of the same packages.
+Packages come from the machine's Debian archive and stay under .cache/store. `peers` tells what fleet/run.py
+found with --peer: its comparison of every image of the fleet with mmdebstrap's tree of the same packages.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def sizes(store: Store) -> list[Row]:
 
 
 def scans(store: Store) -> list[Row]:
-    """Each package of some images, opened and then scanned; the archive's own copy, no result of an earlier run."""
+    """Each package of some images, opened and then scanned, with no result of an earlier run."""
     source = open_source(SOURCE, store)
     found = {}
     for name in SCANNED:

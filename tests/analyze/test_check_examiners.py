@@ -17,9 +17,19 @@ from ramekin.analyze.examine import clock, kin, media, packed, script, secret, s
 OURS = (clock, kin, media, packed, script, secret, squeezed)
 PATHS = ("a", "x.png", "x.pyc", ".env", "a/config.json", "run.sh")
 STARTS = (
-    b"\x7fELF\x02\x01\x01", b"MZ", b"#!/bin/sh\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"\x1f\x8b\x08",
-    b"-----BEGIN PRIVATE KEY-----\n", b"password = ", upx_elf(9000)[:300], upx_pe(9000)[:420], elf(program=True),
-)  # fmt: skip
+    b"\x7fELF\x02\x01\x01",
+    b"MZ",
+    b"#!/bin/sh\n",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"BM",
+    b"\x1f\x8b\x08",
+    b"-----BEGIN PRIVATE KEY-----\n",
+    b"password = ",
+    upx_elf(9000)[:300],
+    upx_pe(9000)[:420],
+    elf(program=True),
+)
 
 
 @settings(max_examples=150, deadline=None)

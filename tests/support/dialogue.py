@@ -74,7 +74,7 @@ def ask(port: int, request: bytes, until: bytes, *, timeout: float = 20) -> byte
 
 
 def look_up(port: int, name: str, *, kind: int = 1, timeout: float = 2) -> list[bytes]:
-    """The data of all answers of a DNS server on loopback to a question (RFC 1035, 4); 1 asks for addresses."""
+    """The data of all answers of a DNS server on loopback to a question (RFC 1035, 4); 1: addresses."""
     labels = b"".join(bytes((len(part),)) + part.encode() for part in name.split(".")) + b"\0"
     question = struct.pack(">HHHHHH", 4711, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">HH", kind, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:

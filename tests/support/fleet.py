@@ -1,4 +1,4 @@
-"""The acceptance fleet: images that a platform's engineers really run, each with a check that uses it as they do.
+"""The acceptance fleet: images that engineers really run, each with a check that uses it as they do.
 
     for member in members():                      # fleet/*.yaml
         made = make(member, "packages", store)    # through the library; blobs in the store
@@ -23,6 +23,9 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from support import containers
+from support.containers import Identity, Layout, Running, free_port
+
 from ramekin.build import compose, spec
 from ramekin.build.compose import Built, ImageReport
 from ramekin.build.request import ImageRequest
@@ -30,8 +33,6 @@ from ramekin.closure import slices
 from ramekin.image import reference, transports
 from ramekin.progress import SILENT
 from ramekin.store.store import Store
-from support import containers
-from support.containers import Identity, Layout, Running, free_port
 
 FLEET = Path(__file__).resolve().parents[2] / "fleet"
 LEVELS = ("depends", "packages", "files")
@@ -99,7 +100,7 @@ def _module(kind: str) -> ModuleType:
 
 
 def request(member: Member, level: str, *, compression: str = "gzip") -> ImageRequest:
-    """The request for an image at a level. By Depends everything stays, so globs to keep have no meaning there."""
+    """The request for an image at a level. By Depends everything stays, so globs to keep mean nothing."""
     asked = replace(member.request, closure=level, compression=compression)
     if level == "depends":
         known = slices.rules()
