@@ -1,5 +1,7 @@
 """Tools transform a real picture, sound or document, and the result is looked at."""
 
+# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+
 from __future__ import annotations
 
 import io

@@ -1,5 +1,7 @@
 """Servers answer what their clients ask, by configurations as they are written every day."""
 
+# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+
 from __future__ import annotations
 
 import gzip

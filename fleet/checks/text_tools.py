@@ -1,5 +1,7 @@
 """Text, data and archives: a real input is transformed, and the output looked at."""
 
+# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+
 from __future__ import annotations
 
 import bz2
