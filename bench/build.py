@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ROOT / ".cache" / "store"
@@ -268,8 +269,10 @@ class Bench:
         cold = self.cold(archive, REDIS, "redis-server", 0.5)
         store, target = self.folder / "warm-store", self.folder / "warm-image"
         archive.build(REDIS, store, target)
-        manifest = _manifest(target)
-        self.say("redis-server: gzip layers", sum(x["size"] for x in manifest["layers"]) / 1e6, "MB", 14)
+        self.say("redis-server: gzip layers", _layers(target) / 1e6, "MB", 14)
+        declared = self.folder / "declared-image"
+        archive.build([*REDIS, "--closure", "depends"], self.folder / "declared-store", declared)
+        self.say("redis-server by Depends: gzip layers", _layers(declared) / 1e6, "MB", 14)
         warm, start = alternate(
             max(self.runs, 5),
             lambda: archive.build(REDIS, store, target),
@@ -309,14 +312,15 @@ class Bench:
         self.cold(archive, MANY, f"{len(archive.packages)} packages", 0.5)
 
 
-def _manifest(layout: Path) -> dict[str, list[dict[str, int]]]:
-    def blob(digest: str) -> Path:
-        return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
+def _layers(layout: Path) -> int:
+    """Bytes of all layers of the image in a layout."""
+
+    def document(digest: str) -> Any:
+        return json.loads((layout / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_text())
 
     entries = json.loads((layout / "index.json").read_text())["manifests"]
     entry = next(e for e in entries if "org.opencontainers.image.ref.name" in e.get("annotations", {}))
-    document: dict[str, list[dict[str, int]]] = json.loads(blob(entry["digest"]).read_text())
-    return document
+    return sum(int(layer["size"]) for layer in document(entry["digest"])["layers"])
 
 
 def main() -> None:
