@@ -199,10 +199,10 @@ def _head(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
         "(`fleet/checks/`), in the closed image under bubblewrap. `make fleet` writes this page.",
         "",
         "- A cell holds packages and bytes: gzip layers summed, all essentials included, amd64.",
-        f"- `packages` and `files` are closures by evidence. Checks passed: {sums}. By Depends an image may lack "
-        "Essential packages, which no package declares; evidence finds them.",
-        "- mmdebstrap: `--variant=minbase` with the same packages and no recommendations, compressed in the same "
-        "way. ×: bytes by `packages` as a part of that"
+        f"- `packages` and `files` are closures by evidence. Checks passed: {sums}. By Depends an image "
+        "may lack Essential packages, which no package declares; evidence finds them.",
+        "- mmdebstrap: `--variant=minbase` with the same packages and no recommendations, compressed in the "
+        "same way. ×: bytes by `packages` as a part of that"
         + (f"; the median of {len(ratios)} is {median(ratios):.3f}." if ratios else "."),
         "",
     ]
@@ -292,13 +292,13 @@ def _recipes(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> s
     lines = [
         "## Recipes",
         "",
-        f"The fleet's images hold {len(everything)} different packages by Depends and {len(kept)} by evidence; "
-        f"{len(with_recipe)} of them have a recipe. A recipe may be of several kinds.",
+        f"The fleet's images hold {len(everything)} different packages by Depends and {len(kept)} by "
+        f"evidence; {len(with_recipe)} of them have a recipe. A recipe may be of several kinds.",
         "",
         "| kind | packages |",
         "|---|---:|",
         *(f"| {title} | {count} |" for title, _, count in counts),
-        f"| with a command in a script that nothing covers | {len({text.partition(':')[0] for text in unknown})} |",
+        f"| with a command that nothing covers | {len({text.partition(':')[0] for text in unknown})} |",
         "",
     ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Compilers and builders make a program, and the program runs."""
 
-# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+# ruff: noqa: E501 -- programs of other languages stand in strings; a server around its clients
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Databases keep what they are given; clients talk to a server that the check plays, or to a file."""
 
-# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
-
 from __future__ import annotations
 
 import base64

@@ -1,6 +1,6 @@
 """Tools transform a real picture, sound or document, and the result is looked at."""
 
-# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+# ruff: noqa: E501 -- programs of other languages stand in strings; a server around its clients
 
 from __future__ import annotations
 

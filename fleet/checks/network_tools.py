@@ -1,6 +1,6 @@
 """Tools talk to servers that the check plays, on loopback."""
 
-# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+# ruff: noqa: SIM117 -- programs of other languages stand in strings; a server around its clients
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Shells run scripts; what draws on a terminal is given one."""
 
-# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+# ruff: noqa: E501 -- programs of other languages stand in strings; a server around its clients
 
 from __future__ import annotations
 

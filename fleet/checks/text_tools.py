@@ -1,6 +1,6 @@
 """Text, data and archives: a real input is transformed, and the output looked at."""
 
-# ruff: noqa: E501, SIM117 -- programs of other languages stand in strings; a server around its clients
+# ruff: noqa: E501 -- programs of other languages stand in strings; a server around its clients
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
         with laid_out(made, "bwrap") as box:      # its files, and nothing else of this machine
             check(member)(box)                    # fleet/checks/KIND.py, the function named like the image
 
-A check gets a `Box`, runs the image's programs in it and raises AssertionError where one does not do its work.
+A check gets a `Box`, runs the image's programs in it and raises AssertionError where one does not work.
 """
 
 from __future__ import annotations
