@@ -52,14 +52,23 @@ def keep(source: DebianSource, held: State, *, days: int) -> Moment:
             newest = state.load(known[-1].path)
             if newest is not None and newest.digest(newest.architectures) == held.digest(held.architectures):
                 return known[-1]
-        stamp = time.strftime(_FORM, time.gmtime(held.checked or time.time()))
-        path = source.folder / "state" / f"{source.identity.hex}.{stamp}.json"
+        stamp, path = _free(source, int(held.checked or time.time()))
         state.save(held, path)
         oldest = time.strftime(_FORM, time.gmtime(time.time() - days * 86400))
         gone = [moment for moment in known if moment.stamp < oldest][:-1]
         for moment in gone:
             moment.path.unlink(missing_ok=True)
     return Moment(stamp, path)
+
+
+def _free(source: DebianSource, seconds: int) -> tuple[str, Path]:
+    """The first stamp from `seconds` on that no state has: what was given under a stamp must not move."""
+    while True:
+        stamp = time.strftime(_FORM, time.gmtime(seconds))
+        path = source.folder / "state" / f"{source.identity.hex}.{stamp}.json"
+        if not path.exists():
+            return stamp, path
+        seconds += 1
 
 
 def at(source: DebianSource, day: str) -> Moment:
