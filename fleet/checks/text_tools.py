@@ -46,7 +46,7 @@ def yq(box: Box) -> None:
     text = "dishes:\n- name: gratin\n  price: 7\n- name: leek\n"
     assert box.run("/usr/bin/yq", "-r", ".dishes[0].name", stdin=text) == "gratin\n"
     assert "- name: gratin" in box.run("/usr/bin/yq", "-y", ".dishes", stdin=text)
-    assert box.run("/usr/bin/xq", "-r", ".a.b", stdin="<a><b>gratin</b></a>") == "gratin\n"
+    assert box.run("/usr/bin/xq-python", "-r", ".a.b", stdin="<a><b>gratin</b></a>") == "gratin\n"
     assert box.run("/usr/bin/tomlq", "-r", ".a.b", stdin='[a]\nb = "leek"\n') == "leek\n"
 
 
