@@ -20,7 +20,10 @@ from ramekin.closure.model import PackageFacts, SliceChoice
 from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.sources.protocol import Package, Reason, Resolution, Source
 
-_ESSENTIAL = Reason("", "essentials")
+ESSENTIALS = "essentials"
+"""The words of whoever asked for packages that stand in every image."""
+
+_ESSENTIAL = Reason("", ESSENTIALS)
 
 SHOWN = 5
 """How many failures of a proof an error names."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ramekin.build.closures import Closed
+from ramekin.build.closures import ESSENTIALS, Closed
 from ramekin.build.configure import LAYER_PACKAGES
 from ramekin.closure import slices, why
 from ramekin.closure.follow import Followed
@@ -206,7 +206,8 @@ def _chain_of_relations(explanation: Explanation, target: str) -> Sequence[str]:
     steps: list[str] = []
     while (item := declared.pop(target, None)) is not None:
         if not item.by:
-            steps.append(f"{item.package}: {item.relation or 'asked for'}")
+            always = item.relation == ESSENTIALS
+            steps.append(f"{item.package}: {'stands in every image' if always else 'asked for'}")
             break
         steps.append(f"{item.by} declares that it needs {item.relation} → {item.package}")
         target = item.by
