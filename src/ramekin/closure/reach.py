@@ -149,12 +149,17 @@ class _Reach:
                 self.beside.setdefault(target, []).append((number, name))
 
     def _begin(self, name: str, step: Step | None) -> None:
-        """Bring in what stays with a package whatever reaches it."""
+        """Bring in what stays with a package whatever reaches it.
+
+        Headers stay with the names that linkers look for: without the shared library's a linker takes the
+        static one and says nothing.
+        """
         if name in self.begun:
             return
         self.begun[name] = step
+        whole = self.evidence[name].development
         for number, path in enumerate(self.evidence[name].paths()):
-            if self.policy.part(path) is None:
+            if whole or self.policy.part(path) is None:
                 self._put((name, number), step)
         for edge in self.together.get(name, ()):
             if edge.provider in self.evidence and edge.kind is Kind.CORRECTION:

@@ -102,6 +102,8 @@ _MOST_STRINGS = 4 << 20
 _DEVELOPMENT = re.compile(r"usr/include/.|usr/lib/(?:.*/)?[^/]+\.[ao]\Z")
 _FOREIGN = re.compile(rb"dlopen|CDLL|LoadLibrary|ffi_lib|FFI::cdef|dlload")
 """Calls by which a language loads shared objects by name."""
+_CFFI = b"\0_cffi_backend\0"
+"""What every extension that cffi made imports when it is loaded."""
 _QUIET = frozenset(("documentation", "hook"))
 
 
@@ -282,6 +284,8 @@ class _Scan:
         if read.soname != "libc.so.6" and any(name in read.names for name in _STARTS):
             for start, length in read.strings:
                 self._started(file, data, start, start + length)
+        if file.place == "python" and any(data.find(_CFFI, at, at + size) >= 0 for at, size in read.strings):
+            file.add(Kind.PYTHON, (_CFFI.strip(b"\0").decode(),))
         loads = b"\0dlopen\0" in read.names or b"\0g_module_open\0" in read.names
         for start, length in read.strings:
             paths = strings.paths(data, start, start + length, assigned=False)
