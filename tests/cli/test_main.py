@@ -57,6 +57,8 @@ def test_the_bash_completion_is_bash() -> None:
     [
         (["buidl"], 'unknown command "buidl"', "did you mean build?"),
         (["build", "--taag", "x"], "unknown option: --taag", "did you mean --tag?"),
+        (["build", "--taag=x"], "unknown option: --taag", "did you mean --tag?"),
+        (["serve", "--listen", "x"], "unknown option: --listen", "`ramekin serve --help` shows its use"),
         (["build", "--layers", "x"], "invalid value", "`ramekin build --help` shows its use"),
         (["copy", "oci:a"], "TARGET is missing", "`ramekin copy --help` shows its use"),
         (["copy", "oci:a", "ocii:b"], "there is no transport 'ocii'", "did you mean oci"),

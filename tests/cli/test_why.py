@@ -127,3 +127,4 @@ def test_an_image_of_others_brings_no_explanation(run: Command, tmp_path: Path) 
     code, _, errors = run("why", "rootfs:files", "libc6")
     assert code == 1
     assert "brings no explanation" in errors
+    assert "copies to other transports leave the explanation behind" in errors

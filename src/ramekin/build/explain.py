@@ -94,7 +94,10 @@ def of(image: Image) -> Explanation:
     """The explanation that goes with an image (no index); `NotFoundError` when it has none."""
     name = image.name or image.root.digest
     digest = image.manifest().annotations.get(ANNOTATION)
-    hint = "only images that Ramekin built explain themselves, with the artifact that refers to them"
+    hint = (
+        "images that Ramekin built explain themselves in oci:, oci-archive: and docker://; copies to other "
+        "transports leave the explanation behind"
+    )
     if digest is None:
         raise NotFoundError(f"{name} brings no explanation", hint=hint)
     for referrer in image.referrers:

@@ -142,14 +142,24 @@ def _imply(arguments: Sequence[str]) -> list[str]:
     return implied
 
 
+def _near(message: str, suggestion: str) -> bool:
+    """Whether a suggestion is like the word at the message's end; the dashes of options do not count."""
+    if not suggestion.startswith("-"):
+        return bool(suggestion)
+    from difflib import get_close_matches
+
+    word = message.rstrip(".").rpartition(" ")[2].partition("=")[0]
+    return bool(get_close_matches(word.lstrip("-"), [suggestion.lstrip("-")], 1))
+
+
 def _explain(error: CycloptsError) -> UsageError:
     """A parser's complaint in the form of all others: one line, and a hint."""
     text = " ".join(str(error).split())
     message, _, rest = text.partition(" Did you mean ")
-    suggestion, question, _ = rest.partition("?")
+    suggestion = rest.partition("?")[0].strip('"')
     message = message[:1].lower() + message[1:]
     if isinstance(error, MissingArgumentError) and error.argument and error.argument.name.isupper():
         message = f"{error.argument.name} is missing"
     chain = " ".join(["ramekin", *(error.command_chain or ())])
-    hint = f"did you mean {suggestion.strip(chr(34))}?" if question else f"`{chain} --help` shows its use"
+    hint = f"did you mean {suggestion}?" if _near(message, suggestion) else f"`{chain} --help` shows its use"
     return UsageError(message.rstrip("."), hint=hint)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ramekin.analyze.fleet.report import Fleet
-from ramekin.analyze.fleet.whatif import called, often
+from ramekin.analyze.fleet.whatif import called, counted, often
 
 Table = tuple[str, Sequence[str], list[tuple[str, ...]], tuple[int, ...]]
 """A title, column heads, rows, and which columns are numbers."""
@@ -28,7 +28,7 @@ def tables(fleet: Fleet, size: Callable[[int], str], shown: int) -> Iterator[Tab
     loss = f"{size(f.chain_loss)} of it the same layers above others" if f.chain_loss else ""
     unpacked = "" if fleet.deep else "as stored: sizes on disk need the layers"
     rows: list[tuple[str, ...]] = [
-        ("images, each alone", size(f.alone), f"{f.images:,} images, {f.layers:,} layers"),
+        ("images, each alone", size(f.alone), f"{counted(f.images, 'image')}, {counted(f.layers, 'layer')}"),
         ("a registry stores", size(f.registry), f"and {size(f.documents)} of manifests and configs"),
         ("a node without any pulls for one", size(f.cold), f"on average; {size(f.coldest)} at most"),
         ("a node pulls for all", size(f.transfer), "each blob once"),
@@ -133,8 +133,9 @@ def notes(fleet: Fleet) -> Iterator[str]:
     )
     rates = fleet.rates
     yield (
-        f"in a year each base is rebuilt {often(rates.base_builds)}, with all layers above it, and "
-        f"each package is updated {often(rates.package_updates)}: --base-builds, --package-updates"
+        f"each base is taken to be rebuilt {often(rates.base_builds)}, with all layers above it, and "
+        f"each package to be updated {often(rates.package_updates)}; --base-builds and --package-updates "
+        "change that"
     )
     if not fleet.deep:
         yield "without --shallow there are figures by package, by file, of memory and of layers by package"

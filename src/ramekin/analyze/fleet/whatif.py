@@ -49,7 +49,7 @@ def as_is(members: Sequence[Member], bases: Bases, rates: Rates) -> Scenario:
     return Scenario(
         "as-is",
         "As it is",
-        f"{_counted(len(bases.bases), 'base')}, rebuilt {often(rates.base_builds)}",
+        f"{counted(len(bases.bases), 'base')}, rebuilt {often(rates.base_builds)}",
         figures(members),
         _yearly(members, rates),
     )
@@ -61,7 +61,7 @@ def one_base(members: Sequence[Member], bases: Bases, rates: Rates) -> Scenario 
         return None
     chosen = bases.bases[0]
     moves = {base.key: chosen.key for base in bases.bases}
-    how = f"all stand on {called(chosen)} of {_counted(len(chosen.images), 'image')}"
+    how = f"all stand on {called(chosen)} of {counted(len(chosen.images), 'image')}"
     return _moved("one-base", "One base for all", how, members, bases, moves, rates)
 
 
@@ -164,7 +164,8 @@ def _moved(
     return Scenario(name, title, how, figures(moved), _yearly(moved, rates))
 
 
-def _counted(count: int, word: str) -> str:
+def counted(count: int, word: str) -> str:
+    """`1 image`, `2 images`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
