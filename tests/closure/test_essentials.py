@@ -48,3 +48,10 @@ def test_packages_among_them_can_be_left_out() -> None:
 def test_what_cannot_be_left_out_is_said(name: str, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         essentials.check(frozenset({name}))
+
+
+def test_a_near_name_is_told_and_all_where_none_is_near() -> None:
+    for name, hint in (("tzdat", "did you mean tzdata?"), ("qqqq", "there are accounts, ca-certificates")):
+        with pytest.raises(UsageError) as caught:
+            essentials.check(frozenset({name}))
+        assert (caught.value.hint or "").startswith(hint)

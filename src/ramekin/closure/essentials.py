@@ -70,8 +70,9 @@ def check(names: frozenset[str]) -> frozenset[str]:
                 "the folders of an image cannot be left out", hint="drop another of the essentials"
             )
         if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=3) or NAMES
-            raise UsageError(f"there are no essentials named {name!r}", hint="near names: " + ", ".join(near))
+            near = difflib.get_close_matches(name, NAMES, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(NAMES)}"
+            raise UsageError(f"there are no essentials named {name!r}", hint=hint)
     return names
 
 

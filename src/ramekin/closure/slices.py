@@ -47,8 +47,9 @@ def choose(
     known = rules()
     for name in sorted(kept | dropped):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or sorted(known)
-            raise UsageError(f"there is no slice named {name!r}", hint="near names: " + ", ".join(near))
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(known))}"
+            raise UsageError(f"there is no slice named {name!r}", hint=hint)
     if both := sorted(kept & dropped):
         raise UsageError(f"the slice {both[0]} is both kept and dropped", hint="name it once")
     return SliceChoice(
