@@ -495,9 +495,9 @@ class _Follow:
                     yield DroppedFile(name, path, int(sizes[number]), reason)
 
     def _asks(self, target: str) -> bool:
-        """Whether a command, or a package that was asked for, needs `target`."""
+        """Whether a command, an extension of PHP or a package that was asked for needs `target`."""
         return bool(target) and any(
-            need.target == target and (name in self.roots or need.place == "program")
+            need.target == target and (name in self.roots or need.place in ("program", "php"))
             for name in self.kept
             if name not in self.shallow
             for need in self.evidence[name].needs
