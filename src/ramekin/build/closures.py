@@ -101,7 +101,12 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
         facts = tuple(examined[package.name].facts for package in resolution.packages)
         return Closed(resolution.packages, facts, None, _unessential(resolution, examined, ()))
     followed = _follow(resolution, examined, request)
-    parted = _unessential(resolution, examined, followed.edges)
+    there = {(file.package, file.path) for file in followed.files}
+    parted = [
+        file
+        for file in _unessential(resolution, examined, followed.edges)
+        if (file.package, file.path) not in there
+    ]
     followed = msgspec.structs.replace(followed, files=(*followed.files, *parted))
     if request.closure == "files":
         from ramekin.closure import follow, policy
@@ -165,8 +170,10 @@ def _unessential(
         if any(step.provider == name and not part.fullmatch(step.offer) for step in edges):
             continue
         reason = "only a part of this package is an essential, and nothing needs the rest"
+        evidence = examined[name].evidence
+        sizes = dict(zip(evidence.paths(), evidence.sizes.split(" "), strict=True)) if evidence else {}
         gone += [
-            DroppedFile(name, path, 0, reason)
+            DroppedFile(name, path, int(sizes.get(path, "0")), reason)
             for path, _ in examined[name].facts.claimed()
             if not part.fullmatch(path)
         ]

@@ -41,7 +41,7 @@ from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest, of
 from ramekin.store.store import Store
 
-REVISION = 2
+REVISION = 3
 """Raised when the same closure is made into other bytes than before by this room, `plan/` or `image/`."""
 
 
@@ -259,7 +259,7 @@ def _one(
         ),
         *(_Standing(write(title, files, terms, store), ()) for title, files in above),
     ]
-    report = _assemble(request, resolution, closed, terms, stack, above, store)
+    report = _assemble(request, resolution, closed, terms, stack, (*below, *above), store)
     blobs = [digest for one in (report.manifest, *report.artifacts) for digest in named(one, store)]
     store.record(name, msgspec.json.encode(report), blobs=blobs)
     return report
@@ -302,7 +302,7 @@ def _assemble(
     closed: Closed,
     terms: Terms,
     stack: Sequence[_Standing],
-    finishing: Sequence[tuple[str, Tree]],
+    own: Sequence[tuple[str, Tree]],
     store: Store,
 ) -> ImageReport:
     newest = max((known.newest for known in closed.facts), default=0)
@@ -313,7 +313,7 @@ def _assemble(
         request,
         hints(closed.facts, resolution.requested),
         closed.facts,
-        accounts=_accounts(finishing),
+        accounts=_accounts(own),
     )
     started = msgspec.structs.replace(started, labels=labels)
     architecture = terms.preparation.architecture
@@ -351,9 +351,9 @@ def _assemble(
     )
 
 
-def _accounts(finishing: Sequence[tuple[str, Tree]]) -> configure.Accounts | None:
-    """The accounts of the image, if it has any."""
-    for _, files in reversed(finishing):
+def _accounts(own: Sequence[tuple[str, Tree]]) -> configure.Accounts | None:
+    """The accounts of the image, if it has any, from the trees that are its own, lowest first."""
+    for _, files in reversed(own):
         if "etc/passwd" in files and "etc/group" in files:
             return configure.Accounts(files["etc/passwd"].read().decode(), files["etc/group"].read().decode())
     return None

@@ -449,9 +449,10 @@ class _Follow:
             for need in self.evidence[other].needs
             if need.files and any(offer.package == name for offer in self.offers.find(need, other))
         ]
+        verb = "depends" if len(askers) == 1 else "depend"
         if weak:
-            return f"{listed} depends on it, but only weak evidence needs it: {weak[0]}"
-        return f"{listed} depends on it, but no file shows a need for it"
+            return f"{listed} {verb} on it, but only weak evidence needs it: {weak[0]}"
+        return f"{listed} {verb} on it, but no file shows a need for it"
 
     def _dropped_files(self) -> Iterator[DroppedFile]:
         own = self._own_closures()
