@@ -398,7 +398,8 @@ gethostbyname('pantry.example') === '127.0.0.7' or exit(9);
 (new finfo(FILEINFO_MIME_TYPE))->buffer("\\x89PNG\\r\\n\\x1a\\n\\0\\0\\0\\rIHDR\\0\\0\\0\\1\\0\\0\\0\\1\\x08\\2") === 'image/png' or exit(10);
 gzuncompress(gzcompress('gratin')) === 'gratin' or exit(11);
 count(openssl_get_cert_locations()) > 3 && is_file(openssl_get_cert_locations()['default_cert_file']) or exit(12);
-openssl_pkey_new(['private_key_type' => OPENSSL_KEYTYPE_EC, 'curve_name' => 'prime256v1']) or exit(13);
+$sealed = openssl_encrypt('gratin', 'aes-256-cbc', str_repeat('k', 32), 0, str_repeat('i', 16));
+openssl_decrypt($sealed, 'aes-256-cbc', str_repeat('k', 32), 0, str_repeat('i', 16)) === 'gratin' or exit(13);
 echo PHP_MAJOR_VERSION, ' gratin', PHP_EOL;
 """
 

@@ -17,7 +17,8 @@ from ramekin.closure.model import SliceChoice, SliceTally
 from ramekin.errors import FormatError, UsageError
 from ramekin.image.tree import Kind, Tree
 
-_COMPILERS = frozenset(("build-essential", "gcc", "g++", "clang", "gfortran", "cpp"))
+_COMPILERS = frozenset(("build-essential", "gcc", "g++", "clang", "gfortran", "cpp", "varnish"))
+"""Packages that compile; Varnish does so with its configuration."""
 _FOR_COMPILERS = frozenset(("headers", "static-libraries"))
 
 
