@@ -104,6 +104,8 @@ _FOREIGN = re.compile(rb"dlopen|CDLL|LoadLibrary|ffi_lib|FFI::cdef|dlload")
 """Calls by which a language loads shared objects by name."""
 _CFFI = b"\0_cffi_backend\0"
 """What every extension that cffi made imports when it is loaded."""
+_PROVIDERS = re.compile(rb"OSSL_PROVIDER_load\([^()]*?[\"'](\w{1,40})[\"']")
+"""Modules of OpenSSL (OSSL_PROVIDER-base(7)), which it opens by their file's name."""
 _QUIET = frozenset(("documentation", "hook"))
 
 
@@ -359,6 +361,8 @@ class _Scan:
             file.add(_LANGUAGES[language], read[language](data))
         if language != "shell":
             file.add(Kind.COMMAND, (name for name in self.declared if _quotes(name, data)))
+        if b"OSSL_PROVIDER_load" in data:
+            file.add(Kind.LOADED, (f"{name.decode()}.so" for name in _PROVIDERS.findall(data)))
         if b".so" in data and _FOREIGN.search(data):
             file.add(Kind.LOADED, strings.objects(data))
         comment = b"//" if language in ("php", "node") else b"#"
