@@ -247,7 +247,7 @@ def _cells(member: Member, rows: Mapping[str, Row]) -> str:
 
 
 def _failures(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
-    lines = ["## What does not pass", "", "| image | closure | what was said |", "|---|---|---|"]
+    lines = []
     for member in found:
         for level in LEVELS[1:]:
             row = results.get(member.name, {}).get(level, {})
@@ -255,7 +255,8 @@ def _failures(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> 
                 said = [line for line in row["failure"].splitlines() if line.strip()]
                 text = (said[0] if row["at"] == "build" else said[-1])[:160].replace("|", "/")
                 lines.append(f"| {member.name} | {level} | {text} |")
-    return "\n".join([*lines, "", ""])
+    head = ["| image | closure | what was said |", "|---|---|---|"] if lines else ["Nothing."]
+    return "\n".join(["## What does not pass", "", *head, *lines, "", ""])
 
 
 def _recipes(found: list[Member], results: Mapping[str, Mapping[str, Row]]) -> str:
