@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ramekin.image.tree import Tree
 from ramekin.progress import Progress
@@ -31,6 +31,9 @@ class Package:
     suite: str = ""
     location: str = ""
     description: str = ""
+
+    kind: ClassVar[str] = "debian"
+    """The kind of source that it comes from, as `sources.KINDS` names it."""
 
     def __str__(self) -> str:
         return f"{self.name}={self.version}:{self.architecture}"
