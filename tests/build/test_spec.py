@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramekin.build import schema, spec, yaml_source
+from ramekin import yaml_source
+from ramekin.build import schema, spec
 from ramekin.build.request import Choices, ImageRequest
 from ramekin.errors import NotFoundError, RamekinError, UsageError
 

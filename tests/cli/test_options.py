@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from cyclopts import App, Parameter
 
-from ramekin.build import spec, yaml_source
+from ramekin import yaml_source
+from ramekin.build import spec
 from ramekin.build.request import Choices, fold
 from ramekin.cli.build import build
 from ramekin.cli.main import _imply, app

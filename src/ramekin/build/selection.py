@@ -139,7 +139,7 @@ def _pinned(path: Path | None, *, needed: bool) -> LockFile | None:
 
 def _image_names(path: Path) -> frozenset[str]:
     """The names of a spec's images, without checking the rest of it."""
-    from ramekin.build import yaml_source
+    from ramekin import yaml_source
 
     data = yaml_source.read(path).data
     images = data.get("images") if isinstance(data, dict) else None

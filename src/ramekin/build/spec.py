@@ -15,11 +15,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic import ValidationError as PydanticError
 
-from ramekin.build import fields, lock, request, yaml_source
+from ramekin import yaml_source
+from ramekin.build import fields, lock, request
 from ramekin.build.request import Choices, ImageRequest
-from ramekin.build.yaml_source import Document, Place
 from ramekin.errors import UsageError
 from ramekin.sources.mirror import Mirror
+from ramekin.yaml_source import Document, Place
 
 Read = TypeVar("Read")
 

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticError
 
-from ramekin.build import fields, yaml_source
-from ramekin.build.yaml_source import Document, Place
+from ramekin import yaml_source
+from ramekin.build import fields
 from ramekin.errors import UsageError
 from ramekin.registry.ondemand_config import OnDemand
+from ramekin.yaml_source import Document, Place
 
 Right = Literal["pull", "push", "delete", "build"]
 RIGHTS: tuple[Right, ...] = ("pull", "push", "delete", "build")
