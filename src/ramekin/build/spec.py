@@ -7,7 +7,7 @@ is imported only where there is a file to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic import ValidationError as PydanticError
 
-from ramekin import yaml_source
+from ramekin import yaml_errors, yaml_source
 from ramekin.build import fields, lock, request
 from ramekin.build.request import Choices, ImageRequest
 from ramekin.errors import UsageError
@@ -60,10 +60,7 @@ def _said(read: Callable[[], Read]) -> Read:
     try:
         return read()
     except UsageError as error:
-        raise ValueError(_WITH_HINT.join(filter(None, (error.message, error.hint)))) from None
-
-
-_WITH_HINT = "\0"
+        raise ValueError(yaml_errors.WITH_HINT.join(filter(None, (error.message, error.hint)))) from None
 
 
 def _one(check: Callable[..., str]) -> BeforeValidator:
@@ -384,53 +381,12 @@ def check(path: Path) -> CheckSpec:
     return found
 
 
-SHOWN = 10
-"""How many errors are shown of a file that has more."""
-
-
 def _explain(error: PydanticError, document: Document) -> UsageError:
-    found = sorted(
-        (document.lines.get(_place(item["loc"]), 0), *_say(dict(item), document)) for item in error.errors()
-    )
-    texts = list(dict.fromkeys(text for _, text, _ in found))
-    hints = [hint for _, _, hint in found if hint]
-    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
-    return UsageError("\n".join(texts[:SHOWN] + more), hint=hints[0] if hints and len(texts) == 1 else None)
+    return yaml_errors.explain(error, document, _DICTIONARY)
 
 
-def _place(loc: Sequence[str | int]) -> Place:
-    return tuple(part for part in loc if part != "[key]")
-
-
-def _say(item: dict[str, Any], document: Document) -> tuple[str, str]:
-    place = _place(item["loc"])
-    where = document.where(place)
-    match item["type"]:
-        case "extra_forbidden":
-            known = _keys(place[:-1])
-            around = f"of {yaml_source.spell(place[:-1])}" if place[:-1] else "of a spec"
-            near = fields.near(str(place[-1]), known)
-            text = f"{where} is not a key {around}" + (f"; {near}" if near else "")
-            return text, "" if near else f"its keys are {', '.join(known)}"
-        case "value_error":
-            text, _, hint = str(item["ctx"]["error"]).removeprefix(": ").partition(_WITH_HINT)
-            return f"{where}: {text.removeprefix(': ')}", hint
-        case "missing":
-            hint = "a spec has `images: {NAME: {packages: [NAME]}}`" if place == ("images",) else ""
-            return f"{where} is missing", hint
-        case "int_parsing" | "int_type" | "int_from_float":
-            return f"{where} is a whole number, not {item['input']!r}", ""
-        case "bool_parsing" | "bool_type":
-            return f"{where} is true or false, not {item['input']!r}", ""
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return f"{where} is a mapping of keys to values", ""
-        case "tuple_type":
-            return f"{where} is a list", ""
-        case "too_short":
-            return f"{where} is empty", ""
-        case _:
-            message = str(item["msg"])
-            return f"{where}: {message[:1].lower()}{message[1:]}, not {item['input']!r}", ""
+def _missing(place: Place) -> str:
+    return "a spec has `images: {NAME: {packages: [NAME]}}`" if place == ("images",) else ""
 
 
 def _keys(place: Place) -> list[str]:
@@ -440,3 +396,6 @@ def _keys(place: Place) -> list[str]:
         if place[0] == "check":
             model = CheckSpec if len(place) == 1 else IgnoreSpec
     return [info.alias or name for name, info in model.model_fields.items()]
+
+
+_DICTIONARY = yaml_errors.Dictionary(keys=_keys, whole="a spec", missing=_missing)
