@@ -12,9 +12,19 @@ from pathlib import Path
 import pytest
 
 from ramekin.build import trial
-from ramekin.build.trial import Identity, Volume, Wishes, bundle, bwrap, container, identity
 from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.oci import Runtime
+from ramekin.image.running.container import (
+    Identity,
+    Volume,
+    Wishes,
+    container,
+    identity,
+    make_place,
+    require_program,
+    resolved,
+)
+from ramekin.image.running.runtimes import bundle, bwrap, choose_runtime
 
 PASSWD = "root:x:0:0::/root:/bin/sh\nweb:x:998:997::/srv:/bin/sh\nbroken line\n"
 GROUP = "root:x:0:\nweb:x:997:\nmore:x:500:web,other\n"
@@ -109,9 +119,9 @@ def test_volumes_are_host_and_inside(tmp_path: Path) -> None:
 def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(RamekinError, match="are not installed"):
-        trial.choose_runtime(None)
+        choose_runtime(None)
     with pytest.raises(RamekinError, match="runc is not installed"):
-        trial.choose_runtime("runc")
+        choose_runtime("runc")
 
 
 def test_a_shut_off_network_is_shut_off_in_both_runtimes(root: Path) -> None:
@@ -135,8 +145,8 @@ def test_only_root_inside_has_capabilities(root: Path) -> None:
 def test_places_are_not_made_through_links_of_the_image(root: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (root / "data").symlink_to(tmp_path / "outside")
-    trial._make_place(root, "/data/inside")
-    trial._make_place(root, "/new/file", folder=False)
+    make_place(root, "/data/inside")
+    make_place(root, "/new/file", folder=False)
     assert list((tmp_path / "outside").iterdir()) == []
     assert (root / "new/file").is_file()
 
@@ -168,16 +178,16 @@ def test_programs_are_looked_up_by_the_links_of_the_image(root: Path, path: str,
         "out": sys.executable,
     }.items():
         (tools / name).symlink_to(target)
-    assert (trial._resolved(root, path) is not None) == there
+    assert (resolved(root, path) is not None) == there
 
 
 def test_a_program_that_is_not_there_is_named(root: Path, tmp_path: Path) -> None:
     (tmp_path / "nothing").write_text("#!")
     for wishes in (Wishes(arguments=("nothing",)), Wishes(arguments=("./nothing",), workdir="/srv")):
         with pytest.raises(NotFoundError, match=r"the image has no program (\./)?nothing"):
-            trial._require_program(container(root, Runtime(), wishes, terminal=False))
+            require_program(container(root, Runtime(), wishes, terminal=False))
     shown = Wishes(arguments=("/data/nothing",), volumes=(Volume(tmp_path, "/data"),))
-    trial._require_program(container(root, Runtime(), shown, terminal=False))
+    require_program(container(root, Runtime(), shown, terminal=False))
 
 
 Try = Callable[..., subprocess.CompletedProcess[str]]

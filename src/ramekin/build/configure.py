@@ -12,9 +12,8 @@ from ramekin.build.request import PLATFORMS, ImageRequest, bare_name
 from ramekin.closure.model import Hints, PackageFacts
 from ramekin.errors import UsageError
 from ramekin.image.oci import Config, History, Platform, RootFS, Runtime
+from ramekin.image.running.container import PATH
 from ramekin.sources.protocol import Package
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 LAYER_PACKAGES = "io.ramekin.layer.packages"
 """Annotation of a layer's descriptor: the packages in it, as `name=version`, separated by spaces."""

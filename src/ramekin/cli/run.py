@@ -57,10 +57,12 @@ def run(
     """Run an image on a throw-away copy of its files and exit as its program does."""
     from ramekin.build import trial
     from ramekin.image import reference, transports
+    from ramekin.image.running.container import Wishes
+    from ramekin.image.running.runtimes import choose_runtime
 
     if net not in trial.NETWORKS:
         raise UsageError(f"--net: there is no {net!r}", hint="choose host or none")
-    wishes = trial.Wishes(
+    wishes = Wishes(
         arguments=arguments,
         entrypoint=None if entrypoint is None else fields.words(entrypoint, where="--entrypoint"),
         env=tuple(fields.variable(*fields.pair(text, where="--env"), where="--env") for text in env or ()),
@@ -70,7 +72,7 @@ def run(
         network=net,
     )
     place = reference.parse(image)
-    chosen = trial.choose_runtime(runtime)
+    chosen = choose_runtime(runtime)
     with ExitStack() as stack:
         # the display is gone before the program has the terminal to itself
         with terminal.progress() as progress:
