@@ -38,9 +38,22 @@ ADDED = ["busybox", "sqlite3", "perl-base", "git"]
 """Packages to add to a warm redis-server, from small to large."""
 JAVA = ["openjdk-17-jre-headless"]
 MANY = [
-    *("redis-server", "nginx", "memcached", "curl", "ruby", "php-cli", "sqlite3", "git", "busybox", "nodejs"),
-    *("python3", "openjdk-17-jre-headless", "postgresql-15", "rsync", "tmux", "socat", "strace", "lsof"),
+    *(
+        "redis-server",
+        "nginx",
+        "memcached",
+        "curl",
+        "ruby",
+        "php-cli",
+        "sqlite3",
+        "git",
+        "busybox",
+        "python3",
+    ),
+    *("rsync", "tmux", "socat", "strace", "lsof", "jq", "haproxy", "tcpdump", "python3-flask"),
+    *("python3-django", "python3-requests", "python3-psycopg2", "bind9-dnsutils"),
 ]
+"""Programs of all kinds, none of which outweighs the rest."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +65,20 @@ class Cost:
     peak: int
 
 
+_ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    "PYTHONPYCACHEPREFIX": str(ROOT / ".cache" / "bench" / "bytecode"),
+}
+"""Byte code is at hand, as it is where a package was installed."""
+
+
 def measure(command: Sequence[str | Path], env: Mapping[str, str] = {}) -> Cost:
     """Run a command to its end; its output is shown when it fails."""
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
         process = subprocess.Popen(
             list(map(str, command)),
-            env={**os.environ, **env},
+            env={**_ENVIRONMENT, **env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

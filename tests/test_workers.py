@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -77,3 +78,48 @@ except KeyboardInterrupt:
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
     assert time.monotonic() - since < 5
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, "tidied\n", "")
+
+
+def test_what_is_fed_is_begun_as_it_comes_and_the_rest_when_the_feed_ends() -> None:
+    begun: list[str] = []
+
+    def feed(hand_over: Callable[[str], None]) -> None:
+        hand_over("c")
+        while begun != ["c"]:
+            time.sleep(0.001)
+        hand_over("a")
+
+    def work(item: str) -> str:
+        begun.append(item)
+        return item.upper()
+
+    assert workers.each_fed(work, ["a", "b", "c"], feed, jobs=1) == ["A", "B", "C"]
+    assert begun == ["c", "a", "b"]
+
+
+def test_a_feed_that_fails_is_told_before_the_work_and_ends_it() -> None:
+    def feed(hand_over: Callable[[int], None]) -> None:
+        hand_over(1)
+        raise ValueError("the feed")
+
+    with pytest.raises(ValueError, match="the feed"):
+        workers.each_fed(lambda item: item, range(3), feed, jobs=2)
+
+
+def test_work_that_fails_stops_the_feed_even_within_other_work() -> None:
+    handed: list[int] = []
+
+    def feed(hand_over: Callable[[int], None]) -> None:
+        def fetch(item: int, check: workers.Check) -> None:
+            hand_over(item)
+            handed.append(item)
+            time.sleep(0.002)
+
+        workers.each(fetch, range(500), jobs=2)
+
+    def work(item: int) -> None:
+        raise ValueError(f"{item}")
+
+    with pytest.raises(ValueError, match=r"^[01]$"):
+        workers.each_fed(work, range(500), feed, jobs=2)
+    assert len(handed) < 500

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
 R = TypeVar("R")
 
 GRACE = 0.5
@@ -71,8 +73,46 @@ def each(work: Callable[[T, Check], R], items: Sequence[T], *, jobs: int) -> lis
             thread.join(max(deadline - time.monotonic(), 0))
         raise
     real = [place for place in sorted(errors) if not isinstance(errors[place], StoppedError)]
-    for place in real:
+    for place in real or sorted(errors):
         raise errors[place]
+    return [results[place] for place in range(len(items))]
+
+
+def each_fed(
+    work: Callable[[H], R], items: Sequence[H], feed: Callable[[Callable[[H], None]], None], *, jobs: int
+) -> list[R]:
+    """`work(item)` of all items on `jobs` threads, each begun when `feed` has handed its item over.
+
+    `feed(hand_over)` runs beside them, in a thread of its own; what it has not handed over when it ends is
+    there then. Results are in the order of `items`. A failure of `feed` is raised before one of `work`.
+    """
+    places = {item: place for place, item in enumerate(items)}
+    ready: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    consumers = min(max(jobs, 1), len(items))
+    results: dict[int, R] = {}
+
+    def feeder(check: Check) -> None:
+        left = dict(places)
+
+        def hand_over(item: H) -> None:
+            check()
+            ready.put(left.pop(item))
+
+        try:
+            feed(hand_over)
+            for place in left.values():
+                ready.put(place)
+        finally:
+            for _ in range(consumers):
+                ready.put(None)
+
+    def consumer(check: Check) -> None:
+        while (place := ready.get()) is not None:
+            check()
+            results[place] = work(items[place])
+
+    parts: list[Callable[[Check], None]] = [feeder, *[consumer] * consumers]
+    each(lambda part, check: part(check), parts, jobs=len(parts))
     return [results[place] for place in range(len(items))]
 
 

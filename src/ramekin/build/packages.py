@@ -159,9 +159,18 @@ def examine(
     known = {package.name: bench.known(package, how, evidence=evidence) for package in packages}
     missing = [package for package in packages if known[package.name] is None]
     if missing:
-        bench.source.fetch(missing, bench.progress)
         # the largest first, so that no worker is left alone with it at the end
         missing.sort(key=lambda package: (-package.size, package.name))
+
+        def fetch(hand_over: Callable[[Package], None]) -> None:
+            absent = []
+            for package in missing:
+                if bench.store.has(package.digest):
+                    hand_over(package)
+                else:
+                    absent.append(package)
+            bench.source.fetch(absent, bench.progress, arrived=hand_over)
+
         with bench.progress.task("packages", total=sum(package.size for package in missing)) as task:
 
             def one(package: Package) -> Examined:
@@ -169,6 +178,8 @@ def examine(
                 task.advance(package.size)
                 return examined
 
-            for package, examined in zip(missing, bench.each(one, missing), strict=True):
+            for package, examined in zip(
+                missing, workers.each_fed(one, missing, fetch, jobs=bench.jobs), strict=True
+            ):
                 known[package.name] = examined
     return {name: examined for name, examined in known.items() if examined is not None}

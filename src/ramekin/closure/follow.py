@@ -369,13 +369,14 @@ class _Follow:
 
         A wants TLS of B: A declares B and the TLS library, B imports it if it is there and declares nothing.
         """
+        lent: dict[str, set[str]] = {}
         for item in self.unmet:
             name, file, need, deep = item
+            if name not in lent:
+                users = [user for user in self.kept if self.offers.declares(user, name)]
+                lent[name] = {other for user in users for other in self.resolution.edges.get(user, ())}
             for offer in self.offers.anywhere(need):
-                if any(
-                    offer.package in self.resolution.edges.get(user, ()) and self.offers.declares(user, name)
-                    for user in self.kept
-                ):
+                if offer.package in lent[name]:
                     self.unmet.remove(item)
                     self._take(name, file, need, offer, deep=deep)
                     return True

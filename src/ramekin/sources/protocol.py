@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -94,6 +94,14 @@ class SuiteFacts:
     os_release: str
 
 
+Arrived = Callable[[Package], None]
+"""What is told of a package that has come into the store; what it raises stops the fetching."""
+
+
+def ignored(package: Package) -> None:
+    """Who waits for all packages need not hear of each."""
+
+
 class Source(Protocol):
     """A place that packages come from, opened on a store."""
 
@@ -112,8 +120,11 @@ class Source(Protocol):
 
     def facts(self, architecture: str) -> SuiteFacts: ...
 
-    def fetch(self, packages: Iterable[Package], progress: Progress) -> None:
-        """Have each package's archive file in the store, verified, fetched in parallel."""
+    def fetch(self, packages: Iterable[Package], progress: Progress, *, arrived: Arrived = ignored) -> None:
+        """Have each package's archive file in the store, verified, fetched in parallel.
+
+        `arrived` is told of packages as they come; of those that were there it need not be told.
+        """
 
     def open(self, package: Package) -> PackageContent:
         """Unpack a package that is in the store; `FormatError` names the entry at fault."""

@@ -38,7 +38,8 @@ class Folder:
         self._hold()
 
     def __del__(self) -> None:
-        if self._lock >= 0:
+        # at the end of the process modules may be gone, and descriptors close by themselves
+        if self._lock >= 0 and os is not None:
             os.close(self._lock)
 
     def _hold(self, flags: int = 0) -> None:

@@ -18,7 +18,7 @@ from ramekin import workers
 from ramekin.errors import DigestMismatchError, NetworkError, NotFoundError, RamekinError, UsageError
 from ramekin.progress import Progress, Task
 from ramekin.sources.mirror import SCHEMES
-from ramekin.sources.protocol import Package
+from ramekin.sources.protocol import Arrived, Package, ignored
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
@@ -211,9 +211,12 @@ def packages(
     places: Callable[[Package], Iterable[str]],
     progress: Progress,
     *,
+    arrived: Arrived = ignored,
     jobs: int = JOBS,
 ) -> None:
     """Have each package's file in `store`, verified while it streams in; `places` gives mirrors in order.
+
+    `arrived` is told of each that has come.
 
     `NotFoundError` when no mirror has a package any more, `DigestMismatchError` when all give other bytes,
     `NetworkError` when none answers. What was fetched before a failure stays.
@@ -231,6 +234,7 @@ def packages(
 
         def work(package: Package, check: workers.Check) -> None:
             _one(package, store, mirrors, mirrors.expand(places(package)), task, check)
+            arrived(package)
 
         workers.each(work, order, jobs=jobs)
 

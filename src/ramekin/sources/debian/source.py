@@ -19,7 +19,7 @@ from ramekin.sources.debian.apt import Configuration, SourceEntry
 from ramekin.sources.debian.state import DamagedError, State
 from ramekin.sources.debian.suites import Place
 from ramekin.sources.mirror import Mirror
-from ramekin.sources.protocol import Package, PackageContent, Resolution, SuiteFacts
+from ramekin.sources.protocol import Arrived, Package, PackageContent, Resolution, SuiteFacts, ignored
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
@@ -224,7 +224,7 @@ class DebianSource:
 
         return self._asked(architecture, lambda index: resolve(index, requests, recommends=recommends))
 
-    def fetch(self, packages: Iterable[Package], progress: Progress) -> None:
+    def fetch(self, packages: Iterable[Package], progress: Progress, *, arrived: Arrived = ignored) -> None:
         """Have each package's file in the store; raises as `fetch.packages` does."""
         wanted = [package for package in packages if not self._store.has(package.digest)]
         if not wanted:
@@ -232,7 +232,9 @@ class DebianSource:
         from ramekin.sources.debian import fetch
 
         with self._mirrors() as mirrors:
-            fetch.packages(wanted, self._store, mirrors, self._uris, progress, jobs=self._settings.jobs)
+            fetch.packages(
+                wanted, self._store, mirrors, self._uris, progress, arrived=arrived, jobs=self._settings.jobs
+            )
 
     def _mirrors(self) -> Mirrors:
         from ramekin.sources.debian.fetch import Mirrors
