@@ -26,7 +26,7 @@ def unpack(data: bytes, coding: str) -> bytes:
         case "" | "identity":
             return data
         case "gzip" | "x-gzip":
-            wbits = (31,)
+            wbits: tuple[int, ...] = (31,)
         case "deflate":
             # what the specification calls deflate is zlib; some servers send it bare
             wbits = (15, -15)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
+from urllib.parse import urlsplit
 
 Compared = Literal["all", "status"]
 """How much of an answer both images must have in common: all of it, or its status or exit code only."""
@@ -27,6 +28,28 @@ LOGOUTS = ("*logout*", "*log-out*", "*signout*", "*sign-out*", "*logoff*")
 """Paths that a crawl leaves alone, as they would end its session."""
 
 SESSION = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address taken apart: path and query, and what else it says. `host` is as a Host header has it."""
+
+    path: str
+    port: int | None = None
+    tls: bool = False
+    host: str = ""
+
+
+def place(address: str) -> Place:
+    """Of a path, or of a whole URL, whose host is only what the request will call it; `ValueError`."""
+    if not address.startswith(("http://", "https://")):
+        return Place(address)
+    parts = urlsplit(address)
+    if not parts.hostname:
+        raise ValueError(f"{address!r} has no host")
+    tls = parts.scheme == "https"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Place(path, parts.port or (443 if tls else 80), tls, parts.netloc.rpartition("@")[2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,82 @@
+"""A whole plan put to one container, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ramekin.slim.probes import commands, crawl, health
+from ramekin.slim.probes.answer import Answer
+from ramekin.slim.probes.container import Container
+from ramekin.slim.probes.http import Browser
+from ramekin.slim.probes.model import Crawl, Health, Host, Http, Plan, Probe, Replay, Run
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the first container decides for all that are asked after it: the addresses of each crawl."""
+
+    crawled: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def ask(
+    probes: Sequence[Probe], container: Container, memory: Memory, *, port: int | None, ports: Sequence[int]
+) -> Iterator[Answer]:
+    """All answers to `probes`, until the container's program has ended.
+
+    `port` is where requests go that name none; `ports` are all that commands of this machine shall know.
+    """
+    browser = Browser(container, port)
+    for probe in probes:
+        yield from _ask(probe, container, browser, memory, ports)
+
+
+def _ask(
+    probe: Probe, container: Container, browser: Browser, memory: Memory, ports: Sequence[int]
+) -> Iterator[Answer]:
+    match probe:
+        case Http():
+            yield browser.ask(probe)
+        case Run():
+            yield commands.run(probe, container)
+        case Host():
+            yield commands.host(probe, commands.environment(_addresses(container, ports), browser.port))
+        case Health():
+            yield health.ask(probe, container)
+        case Replay():
+            yield from _replay(probe, browser)
+        case Crawl():
+            known = memory.crawled.get(probe.name)
+            if known is not None:
+                yield from crawl.repeat(probe, known, browser)
+                return
+            addresses = []
+            for address, answer in crawl.explore(probe, browser):
+                addresses.append(address)
+                yield answer
+            memory.crawled[probe.name] = tuple(addresses)
+
+
+def _replay(probe: Replay, browser: Browser) -> Iterator[Answer]:
+    for method, path in probe.requests:
+        request = Http(
+            name=f"{probe.name}: {method} {path}",
+            method=method,
+            path=path,
+            port=probe.port,
+            tls=probe.tls,
+            host=probe.host,
+            session=probe.session,
+            anything=True,
+        )
+        answer = browser.ask(request)
+        yield Answer(answer.probe, "replay", answer.fields, answer.complaints)
+
+
+def _addresses(container: Container, ports: Sequence[int]) -> Mapping[int, str]:
+    return {port: container.address(port) for port in ports}
+
+
+def count(plan: Plan) -> int:
+    """How many probes a plan has, each request of a log counted, a crawl as one."""
+    return sum(len(probe.requests) if isinstance(probe, Replay) else 1 for probe in plan.probes)
