@@ -41,12 +41,15 @@ class Objects:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
-    def at(cls, url: str) -> Objects:
-        """The objects below a URL. All of one process that open the same `memory://` URL share it."""
+    def at(cls, url: str, **settings: Any) -> Objects:
+        """The objects below a URL. All of one process that open the same `memory://` URL share it.
+
+        `settings` are obstore's own, and count before those of the environment.
+        """
         if url.startswith("memory://"):
             return cls(url, _memory.setdefault(url, MemoryStore()))
         try:
-            return cls(url, from_url(url))
+            return cls(url, from_url(url, **settings))
         except BaseError as error:
             raise StoreError(f"store {url}: {_reason(error)}") from None
 

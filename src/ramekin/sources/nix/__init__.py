@@ -3,13 +3,12 @@
 A source is called `nix:CACHE`, where CACHE is a URL (`https:`, `http:`, `file:`, `s3:`) or a folder, or `nix`
 for the caches of the settings, else of the machine's nix.conf. A package is one store path:
 
-    Package.name         the store path's base name, `HASH-NAME`: two paths of one name may stand in one closure
+    Package.name         the store path's base name, `HASH-NAME`, for one closure may hold a name twice
     Package.version      the version within the name by Nix's own rule (`redis-7.2.4-man`: `7.2.4-man`), or ""
     Package.origin       the name without it (`redis`), and `origin_version` is the version
     Package.location     the store path in full, `/nix/store/HASH-NAME`
-    Package.digest       the SHA-256 of the uncompressed NAR, and `size` its bytes: these are what a cache signs,
-                         and they are the same whatever cache and compression the NAR comes from
-    Package.suite        the cache that it was found in
+    Package.digest       the SHA-256 of the uncompressed NAR, and `size` its bytes: these are what is signed,
+                         and the same whatever cache and compression the NAR comes from
 
 The store holds the NAR uncompressed under that digest, so `store.has(package.digest)` and
 `store.open(package)` mean what they mean for other sources, and trees refer to the files within it in place.
