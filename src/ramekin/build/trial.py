@@ -1,7 +1,8 @@
 """A trial run of an image: its files on a throw-away copy, in a sandbox of bubblewrap or runc.
 
-The sandbox has its own processes, IPC and host name; the network is the machine's unless it is shut off. Without root, and under bubblewrap for users other than root,
-the container lives in a user namespace that holds its one user.
+The sandbox has its own processes, IPC and host name; the network is the machine's unless it is shut off.
+Without root, and under bubblewrap for users other than root, the container lives in a user namespace that
+holds its one user.
 """
 
 from __future__ import annotations

@@ -1,0 +1,466 @@
+"""The keeper of a sandbox: the process in whose namespaces a container lives and dies.
+
+    ramekin ── warden ── keeper (process 1 of its PID namespace) ── bwrap or runc ── the program
+                              └── forwarders, commands run in the container
+
+All mounts are in the keeper's own mount namespace, files that the container writes are in a tmpfs there, and
+all processes are in its PID namespace. When the keeper ends, however it ends, the kernel takes all of it
+away. The keeper dies with the warden, and the warden ends when ramekin does, removing the folders that ramekin did
+not come to remove.
+
+Run as `python -m ramekin.slim.sandbox.keeper DESCRIPTOR`, the descriptor being that of the plan.
+"""
+# ruff: noqa: PTH101, PTH102, PTH112, PTH116, PTH123
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ramekin.image.running.container import Identity, make_place
+from ramekin.slim.sandbox import joining, kernel, network, upper
+from ramekin.slim.sandbox.fanotify import FileEvents
+from ramekin.slim.sandbox.plan import Place, Plan, Process, Record, Reply, Request, State, Watching
+
+FOLDER = "/tmp"
+"""Where the keeper's own tmpfs is, in its mount namespace: a folder that is everywhere and open to all."""
+
+MERGED = f"{FOLDER}/merged"
+"""The container's root: the image below, what the container writes above."""
+
+HOSTS = "127.0.0.1\tlocalhost ramekin\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+RESOLV = "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"
+"""Nothing answers there, and says so at once."""
+
+_NAMESPACES = (
+    kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+)
+_PULSE = 0.1
+"""Seconds between two looks at how full the container's file system is."""
+
+_MESSAGE = 1 << 20
+_PLACE = os.O_PATH | os.O_CLOEXEC
+_SPARE = 4096
+"""Bytes below which a tmpfs counts as full: no page is left."""
+
+
+def main(descriptor: int) -> int:
+    """Be the warden; the keeper is a child. The exit status is of no use."""
+    with open(descriptor, "rb") as file:
+        plan = msgspec.json.decode(file.read(), type=Plan)
+    ramekin = os.pidfd_open(plan.parent)
+    if os.getppid() != plan.parent:
+        return 1
+    try:
+        _unshare(plan)
+    except OSError as error:
+        _complain(plan, f"the kernel gives no namespaces of our own ({error.strerror})")
+        return 1
+    child = os.fork()
+    if child == 0:
+        _keep(plan)
+    os.close(plan.control)
+    os.close(plan.log)
+    ended = os.pidfd_open(child)
+    # a signal to a job does not end its sandboxes before their user has asked them for what they saw
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    ready, _, _ = select.select([ramekin, ended], [], [])
+    orphaned = ramekin in ready
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if orphaned:
+        from ramekin.image.removal import remove
+
+        for folder in plan.debris:
+            remove(Path(folder))
+    return 0
+
+
+def _unshare(plan: Plan) -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    kernel.unshare(_NAMESPACES | (kernel.CLONE_NEWUSER if plan.rootless else 0))
+    if plan.rootless:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+def _complain(plan: Plan, text: str) -> None:
+    with socket.socket(fileno=plan.control) as control:
+        control.send(msgspec.json.encode(Reply(error=text)))
+
+
+def _keep(plan: Plan) -> None:
+    """Be the keeper; does not come back."""
+    code = 1
+    try:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        keeper: Keeper | None = None
+        try:
+            keeper = Keeper(plan)
+            keeper.start()
+        except OSError as error:
+            what = f"{error.filename}: " if error.filename else ""
+            _complain(plan, f"{what}{error.strerror}")
+        else:
+            keeper.serve()
+            code = 0
+    finally:
+        # nothing of the parent's is to be cleaned up here
+        os._exit(code)
+
+
+class Keeper:
+    """One container under watch, and the answers to who asks about it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._control = socket.socket(fileno=plan.control)
+        self._waiting = selectors.DefaultSelector()
+        self._events: FileEvents | None = None
+        self._program = 0
+        self._runtime = 0
+        self._ended: int | None = None
+        self._full = False
+        self._trouble = ""
+        self._statuses: dict[int, int] = {}
+        """Pipes on which somebody waits for the wait status of a child of ours."""
+        self._running: dict[int, int] = {}
+        """The process in the container that a child of ours stands for."""
+        self._pid_file = f"{FOLDER}/pid"
+
+    def start(self) -> None:
+        """Lay the sandbox out and start the container in it."""
+        os.umask(0o022)
+        _mounts(self._plan)
+        network.raise_loopback()
+        if self._plan.watching == Watching.FANOTIFY:
+            self._events = FileEvents(MERGED)
+            self._on(self._events.fileno(), self._events.take)
+        wakes, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self._on(wakes, lambda: self._reap(wakes))
+        self._on(self._control.fileno(), self._answer)
+        self._launch()
+        self._reply(Reply())
+
+    def serve(self) -> None:
+        """Watch and answer until who asks is gone."""
+        while self._waiting.get_map():
+            for key, _ in self._waiting.select(_PULSE):
+                key.data()
+            if not self._full:
+                left = os.statvfs(FOLDER)
+                self._full = left.f_bavail * left.f_frsize <= _SPARE or left.f_favail == 0
+                if self._full:
+                    self._kill_all()
+
+    def _on(self, descriptor: int, call: Callable[[], None]) -> None:
+        self._waiting.register(descriptor, selectors.EVENT_READ, call)
+
+    def _launch(self) -> None:
+        plan = self._plan
+        command = list(plan.command)
+        told = tells = -1
+        if plan.runtime == "bwrap":
+            told, tells = os.pipe()
+            command[1:1] = ["--info-fd", str(tells)]
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                nothing = os.open("/dev/null", os.O_RDONLY)
+                os.dup2(nothing, 0)
+                os.dup2(plan.log, 1)
+                os.dup2(plan.log, 2)
+                if tells >= 0:
+                    os.set_inheritable(tells, True)
+                _unblocked()
+                if plan.become is not None:
+                    os.setgroups(plan.become.groups)
+                    os.setresgid(*[plan.become.gid] * 3)
+                    os.setresuid(*[plan.become.uid] * 3)
+                os.execvp(command[0], command)
+            except OSError as error:
+                os.write(2, f"{command[0]} cannot be started: {error.strerror}\n".encode())
+            finally:
+                os._exit(127)
+        os.close(plan.log)
+        self._runtime = pid
+        if tells >= 0:
+            os.close(tells)
+            self._on(told, lambda: self._told(told))
+
+    def _told(self, told: int) -> None:
+        """Learn from bubblewrap which process the program is."""
+        import re
+
+        data = os.read(told, 1 << 12)
+        found = re.search(rb'"child-pid": *([0-9]+)', data)
+        if found is not None:
+            self._program = int(found[1])
+        self._waiting.unregister(told)
+        os.close(told)
+
+    def _inside(self) -> int:
+        """The container's first process; `OSError` when it has ended, or is not there yet."""
+        if not self._program and self._plan.runtime == "runc":
+            with suppress(OSError, ValueError):
+                self._program = int(Path(self._pid_file).read_text())
+        if not self._program or self._ended is not None:
+            raise ProcessLookupError("the program is not running")
+        return self._program
+
+    def _reap(self, wakes: int) -> None:
+        with suppress(BlockingIOError):
+            while os.read(wakes, 1 << 12):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._runtime:
+                self._ended = status
+            self._running.pop(pid, None)
+            pipe = self._statuses.pop(pid, -1)
+            if pipe >= 0:
+                with suppress(OSError):
+                    os.write(pipe, str(status).encode())
+                os.close(pipe)
+
+    def _kill_all(self) -> None:
+        """End everything that is in the container; the kernel does it when its first process dies."""
+        for pid in (*self._running.values(), self._program, self._runtime):
+            if pid:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _answer(self) -> None:
+        data, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGE, 8)
+        if not data:
+            os._exit(0)
+        request = msgspec.json.decode(data, type=Request)
+        try:
+            self._reply(*getattr(self, f"_do_{request.do}")(request, descriptors))
+        except (OSError, ValueError) as error:
+            self._reply(Reply(error=str(getattr(error, "strerror", None) or error)))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _reply(self, reply: Reply, descriptor: int = -1) -> None:
+        message = [msgspec.json.encode(reply)]
+        if descriptor >= 0:
+            packed = array.array("i", [descriptor]).tobytes()
+            self._control.sendmsg(message, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+            os.close(descriptor)
+        else:
+            self._control.sendmsg(message)
+
+    def _do_state(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
+        return (Reply(state=State(self._ended, self._full, network.listening(), self._trouble)),)
+
+    def _do_signal(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
+        if self._ended is not None:
+            return (Reply(),)
+        inside = self._inside()
+        os.kill(inside, request.number)
+        # the first process of a PID namespace gets only those signals that it has asked for
+        return (Reply(number=int(_catches(inside, request.number))),)
+
+    def _do_kill(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
+        pid = self._running.get(request.number, 0)
+        with suppress(ProcessLookupError):
+            if pid:
+                os.killpg(pid, signal.SIGKILL)
+        return (Reply(),)
+
+    def _do_forward(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
+        if os.fork() == 0:
+            try:
+                self._forget()
+                root = f"/proc/{self._program}/root"
+                network.forward(socket.socket(fileno=descriptors[0]), request.target, root)
+            finally:
+                os._exit(0)
+        return (Reply(),)
+
+    def _do_exec(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
+        process = request.process
+        if process is None or len(descriptors) != 4:
+            raise ValueError("exec needs a process and four descriptors")
+        inside = self._inside()
+        told, tells = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                self._forget()
+                os.close(told)
+                _run_inside(inside, process, descriptors, tells)
+            except BaseException as error:
+                os.write(descriptors[2], f"{process.argv[0]}: {_words(error)}\n".encode())
+            finally:
+                os._exit(127)
+        os.close(tells)
+        with open(told, "rb") as told_file:
+            number = told_file.read()
+        self._statuses[child] = os.dup(descriptors[3])
+        if number:
+            self._running[child] = int(number)
+        return (Reply(number=child),)
+
+    def _do_finish(self, request: Request, descriptors: list[int]) -> tuple[Reply, int]:
+        record = Record(trouble=self._trouble, listening=list(network.listening()))
+        if self._events is not None:
+            self._events.drain()
+            record.opened = sorted(self._events.opened)
+            record.executed = sorted(self._events.executed)
+            if self._events.lost:
+                record.trouble = "the kernel's queue of file events overflowed"
+        record.written = sorted(upper.written(f"{FOLDER}/upper", f"{FOLDER}/lower"))
+        data = os.memfd_create("record", os.MFD_CLOEXEC)
+        text = msgspec.json.encode(
+            {name: _texts(value) for name, value in msgspec.structs.asdict(record).items()}
+        )
+        view = memoryview(text)
+        while view:
+            view = view[os.write(data, view) :]
+        os.lseek(data, 0, os.SEEK_SET)
+        return Reply(), data
+
+    def _forget(self) -> None:
+        """In a child: have nothing to do with the keeper's work."""
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        _unblocked()
+        self._control.close()
+        self._waiting.close()
+        if self._events is not None:
+            os.close(self._events.fileno())
+
+
+def _run_inside(inside: int, process: Process, descriptors: list[int], tells: int) -> None:
+    """Run a program in the container, standing for it outside: end as it does."""
+    os.setsid()
+    mapped = joining.enter(inside, process)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.close(tells)
+        for number in range(3):
+            os.dup2(descriptors[number], number)
+        joining.become(process, mapped=mapped)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.chdir(process.workdir)
+        joining.execute(process)
+    os.write(tells, str(pid).encode())
+    os.close(tells)
+    # what is read from the program has to end when the program does
+    for number in (0, 1, 2, *descriptors[:3]):
+        os.close(number)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        os._exit(128 + os.WTERMSIG(status))
+    os._exit(os.WEXITSTATUS(status))
+
+
+def _catches(pid: int, number: int) -> bool:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+def _words(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _texts(value: object) -> object:
+    """File names may be any bytes: surrogates go over the wire as bytes do in JSON, escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    if isinstance(value, list | tuple):
+        return [_texts(item) for item in value]
+    return value
+
+
+def _unblocked() -> None:
+    """In a child: signals as every program finds them."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _mounts(plan: Plan) -> None:
+    """The keeper's mounts: its folder, the image's files with a layer to write to above, its own /proc."""
+    kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    # opened here, for what they are may lie below what is hidden now
+    lower = os.open(plan.lower, _PLACE | os.O_DIRECTORY)
+    hosts = [os.open(bind.host, _PLACE) for bind in plan.binds]
+    kernel.mount("tmpfs", FOLDER, "tmpfs", kernel.MS_NODEV, f"size={plan.room},mode=0755")
+    for name in ("lower", "upper", "work", "merged", "own", "binds"):
+        os.mkdir(f"{FOLDER}/{name}", 0o755)
+    kernel.mount(f"/proc/self/fd/{lower}", f"{FOLDER}/lower", "", kernel.MS_BIND)
+    os.close(lower)
+    top = os.stat(f"{FOLDER}/lower")
+    os.chown(f"{FOLDER}/upper", top.st_uid, top.st_gid)
+    os.chmod(f"{FOLDER}/upper", top.st_mode & 0o7777)
+    options = f"lowerdir={FOLDER}/lower,upperdir={FOLDER}/upper,workdir={FOLDER}/work"
+    kernel.mount("overlay", MERGED, "overlay", 0, options + ",userxattr" * plan.rootless)
+    for bind, host in zip(plan.binds, hosts, strict=True):
+        _bind(host, f"{FOLDER}/binds/{bind.name}")
+    for name, text in (("hosts", HOSTS), ("resolv.conf", RESOLV), ("hostname", "ramekin\n")):
+        Path(f"{FOLDER}/own/{name}").write_text(text)
+    for place in plan.places:
+        _stand(place)
+    if plan.bundle:
+        _close_control_groups()
+        os.mkdir(f"{FOLDER}/bundle")
+        Path(f"{FOLDER}/bundle/config.json").write_text(plan.bundle)
+
+
+def _close_control_groups() -> None:
+    """Make control groups read-only here: those that runc would make outlive a sandbox that is killed."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        target = line.split()[4]
+        if target == "/sys/fs/cgroup" or target.startswith("/sys/fs/cgroup/"):
+            kernel.mount("none", target, "", kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
+
+
+def _stand(place: Place) -> None:
+    path = Path(f"{MERGED}/{place.path.lstrip('/')}")
+    if not place.folder and path.is_symlink() and not path.parent.is_symlink():
+        # as engines do with the files that they bring, /etc/resolv.conf above all
+        path.unlink()
+    make_place(Path(MERGED), place.path, folder=place.folder, owner=Identity(place.uid, place.gid))
+
+
+def _bind(host: int, target: str) -> None:
+    source = f"/proc/self/fd/{host}"
+    if os.path.isdir(source):
+        os.mkdir(target)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
+    kernel.mount(source, target, "", kernel.MS_BIND | kernel.MS_REC)
+    os.close(host)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,54 @@
+"""What a container prints, kept within a bound: the beginning and the end of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+
+_BLOCK = 1 << 16
+
+
+class Log:
+    """Reads a pipe until it ends, in a thread of its own. `limit` is how many bytes are kept at most."""
+
+    def __init__(self, descriptor: int, limit: int) -> None:
+        self._descriptor = descriptor
+        self._first = limit // 4
+        self._last = limit - self._first
+        self._head = b""
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._left_out = 0
+        self._guard = threading.Lock()
+        self._thread = threading.Thread(target=self._read, name="container log", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while data := os.read(self._descriptor, _BLOCK):
+            with self._guard:
+                self._keep(data)
+        os.close(self._descriptor)
+
+    def _keep(self, data: bytes) -> None:
+        room = self._first - len(self._head)
+        self._head += data[:room]
+        data = data[room:]
+        if not data:
+            return
+        self._tail.append(data)
+        self._tail_size += len(data)
+        while self._tail_size - len(self._tail[0]) >= self._last:
+            gone = len(self._tail.popleft())
+            self._tail_size -= gone
+            self._left_out += gone
+
+    def text(self) -> bytes:
+        """All that was kept so far."""
+        with self._guard:
+            gap = f"\n… {self._left_out} bytes are left out …\n".encode() if self._left_out else b""
+            return self._head + gap + b"".join(self._tail)
+
+    def finish(self, patience: float = 1.0) -> None:
+        """Wait for the end of the pipe, for so many seconds: whoever holds it may live on."""
+        self._thread.join(patience)

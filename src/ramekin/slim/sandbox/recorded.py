@@ -1,0 +1,73 @@
+"""From what a keeper has seen to an observation: the image's own paths only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ramekin.slim import observation
+from ramekin.slim.observation import Observation
+from ramekin.slim.sandbox.plan import Place, Record, Watching
+
+
+def read(data: bytes) -> Record:
+    """What `keeper` wrote, whose texts are the bytes of file names one by one."""
+    return msgspec.convert(_texts(msgspec.json.decode(data)), type=Record)
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("latin-1").decode("utf-8", "surrogateescape")
+    if isinstance(value, list):
+        return [_texts(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _texts(item) for name, item in value.items()}
+    return value
+
+
+def made(record: Record, root: Path, by: Watching, places: Iterable[Place]) -> Observation:
+    """The observation of a record: `root` has the image's files, `places` is what the sandbox made."""
+    own = set()
+    for place in places:
+        path = place.path.strip("/")
+        while path:
+            own.add(path)
+            path = path.rpartition("/")[0]
+    there = _There(root)
+    executed = there.those(record.executed)
+    asked = there.those(record.asked)
+    return observation.ordered(
+        Observation(
+            exposure="seccomp" if by is Watching.SECCOMP else "fanotify" if by is Watching.FANOTIFY else "",
+            opened=there.those(record.opened),
+            executed=executed,
+            tested=asked,
+            missing=tuple(path for path in map(_relative, record.absent) if path not in there),
+            written=tuple(path for path in map(_relative, record.written) if path not in own),
+            listening=tuple(record.listening),
+            syscalls=tuple(record.syscalls),
+            capabilities=tuple(record.capabilities),
+        )
+    )
+
+
+def _relative(path: str) -> str:
+    return path.strip("/")
+
+
+class _There:
+    """The paths that an image has."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = f"{root}/"
+
+    def __contains__(self, path: str) -> bool:
+        return os.path.lexists(self._root + path)
+
+    def those(self, paths: Iterable[str]) -> tuple[str, ...]:
+        # the root itself is in every image
+        return tuple(path for path in map(_relative, paths) if path and path in self)
