@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ramekin.errors import RamekinError
 from ramekin.slim.probes import commands, crawl, health
 from ramekin.slim.probes.answer import Answer
 from ramekin.slim.probes.container import Container
@@ -20,7 +21,12 @@ class Memory:
 
 
 def ask(
-    probes: Sequence[Probe], container: Container, memory: Memory, *, port: int | None, ports: Sequence[int]
+    probes: Sequence[Probe],
+    container: Container,
+    memory: Memory,
+    *,
+    port: int | str | None,
+    ports: Sequence[int],
 ) -> Iterator[Answer]:
     """All answers to `probes`, until the container's program has ended.
 
@@ -74,7 +80,11 @@ def _replay(probe: Replay, browser: Browser) -> Iterator[Answer]:
 
 
 def _addresses(container: Container, ports: Sequence[int]) -> Mapping[int, str]:
-    return {port: container.address(port) for port in ports}
+    """Where each port is reached; none once the container has ended."""
+    try:
+        return {port: container.address(port) for port in ports}
+    except RamekinError:
+        return {}
 
 
 def count(plan: Plan) -> int:

@@ -19,10 +19,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from ramekin.errors import RamekinError
 from ramekin.slim.probes.answer import Answer
-from ramekin.slim.probes.container import Container, Finished
+from ramekin.slim.probes.container import Container
 from ramekin.slim.probes.model import Host, Run
 
+ENDED = "the image's program has ended"
+"""What is said of a probe that finds no container any more."""
 OUTPUT_LIMIT = 4 << 20
 """Bytes of an output that are compared; what is longer is compared by its beginning."""
 
@@ -33,7 +36,9 @@ def run(probe: Run, container: Container) -> Answer:
         done = container.exec(
             probe.command, env=dict(probe.env), stdin=probe.stdin.encode(), timeout=probe.seconds
         )
-    except TimeoutError:
+    except RamekinError:
+        return failed(probe.name, "run", ENDED)
+    if done.timed_out:
         return failed(probe.name, "run", f"the command did not end in {probe.seconds:g} s")
     return ended(probe, "run", done.code, done.stdout, done.stderr)
 
@@ -69,13 +74,13 @@ def host(probe: Host, environment: Mapping[str, str]) -> Answer:
     return ended(probe, "host", code, *texts)
 
 
-def environment(addresses: Mapping[int, str], port: int | None) -> dict[str, str]:
+def environment(addresses: Mapping[int, str], port: int | str | None) -> dict[str, str]:
     """The variables that tell a command of this machine where the container is.
 
     `addresses` has HOST:PORT by the container's port, `port` is the one that requests go to.
     """
     told = {f"RAMEKIN_PORT_{inside}": address.rpartition(":")[2] for inside, address in addresses.items()}
-    if port is not None and port in addresses:
+    if isinstance(port, int) and port in addresses:
         name, _, number = addresses[port].rpartition(":")
         told |= {
             "RAMEKIN_URL": f"http://{addresses[port]}",
@@ -101,11 +106,6 @@ def ended(probe: Run | Host, kind: str, code: int, stdout: bytes, stderr: bytes)
     complaints += [f"the output has no {one!r}" for one in probe.text if one not in both]
     complaints += [f"the output has {one!r}" for one in probe.without if one in both]
     return Answer(probe.name, kind, fields, tuple(complaints))
-
-
-def finished(probe: Run, done: Finished) -> Answer:
-    """The answer of a command that a container of its own was started with."""
-    return ended(probe, "run", done.code, done.stdout, done.stderr)
 
 
 def failed(name: str, kind: str, text: str) -> Answer:

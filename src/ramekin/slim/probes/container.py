@@ -15,13 +15,15 @@ class Finished(Protocol):
     def stdout(self) -> bytes: ...
     @property
     def stderr(self) -> bytes: ...
+    @property
+    def timed_out(self) -> bool: ...
 
 
 class Container(Protocol):
     """A container whose program was started."""
 
-    def address(self, port: int) -> str:
-        """`HOST:PORT` by which this machine reaches a port of the container."""
+    def address(self, port: int | str) -> str:
+        """`HOST:PORT` by which this machine reaches a port of the container, or `unix:/run/x.sock`."""
 
     def exec(
         self,
@@ -29,12 +31,12 @@ class Container(Protocol):
         *,
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
-        timeout: float | None = None,
+        timeout: float = 60.0,
     ) -> Finished:
-        """Run a command inside, to its end; `TimeoutError` when that takes too long."""
+        """Run a command inside, to its end or until `timeout` seconds are over.
+
+        `RamekinError` when the container has ended.
+        """
 
     def alive(self) -> bool:
         """Whether the program that was started runs still."""
-
-    def log(self) -> bytes:
-        """What the program wrote, or the last part of it."""

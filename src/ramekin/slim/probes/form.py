@@ -116,6 +116,14 @@ def _statuses(value: object) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _port(value: object) -> int | str:
+    if isinstance(value, str) and value.startswith("unix:/"):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        raise ValueError(f"{value!r} is not a port, 1 to 65535, nor a socket, as in unix:/run/app.sock")
+    return value
+
+
 def _login(value: object) -> tuple[str, str]:
     name, colon, password = _text(value).partition(":")
     if not colon or not name:
@@ -159,7 +167,18 @@ Statuses = Annotated[
 ]
 Login = Annotated[tuple[str, str], BeforeValidator(_login), _schema({"type": "string", "pattern": "^[^:]+:"})]
 Pattern = Annotated[str, BeforeValidator(_pattern), _schema(_TEXT)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[
+    int | str,
+    BeforeValidator(_port),
+    _schema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"type": "string", "pattern": "^unix:/"},
+            ]
+        }
+    ),
+]
 Compared = Literal["all", "status"]
 
 
@@ -223,7 +242,9 @@ class HttpSpec(_Probe):
     put: Path_ = Field(default="", description="The path to PUT to.")
     patch: Path_ = Field(default="", description="The path to PATCH.")
     delete: Path_ = Field(default="", description="The path to DELETE.")
-    port: Port | None = Field(default=None, description="The container's port; the file's when not said.")
+    port: Port | None = Field(
+        default=None, description="The container's port, or unix:/PATH; the file's when not said."
+    )
     tls: bool = Field(default=False, description="Talk TLS, without asking for whom the certificate is.")
     host: Text = Field(default="", description="The Host header; localhost:PORT when not said.")
     session: Text = Field(
@@ -352,7 +373,9 @@ class CrawlSpec(_Model):
     skip: Texts = Field(
         default=(), description="Globs of paths to leave alone, beside those that end a session."
     )
-    port: Port | None = Field(default=None, description="The container's port; the file's when not said.")
+    port: Port | None = Field(
+        default=None, description="The container's port, or unix:/PATH; the file's when not said."
+    )
     tls: bool = Field(default=False, description="Talk TLS.")
     host: Text = Field(default="", description="The Host header; localhost:PORT when not said.")
     session: Text = Field(default=model.SESSION, description="Whose cookies are sent and kept.")
@@ -382,7 +405,9 @@ class ReplaySpec(_Model):
     replay: Text = Field(min_length=1, description="The log, relative to this file.")
     name: Text = Field(default="", description="What it is called in reports.")
     most: int = Field(default=model.REPLAYED, ge=1, le=1_000_000, description="Different requests at most.")
-    port: Port | None = Field(default=None, description="The container's port; the file's when not said.")
+    port: Port | None = Field(
+        default=None, description="The container's port, or unix:/PATH; the file's when not said."
+    )
     tls: bool = Field(default=False, description="Talk TLS.")
     host: Text = Field(default="", description="The Host header; localhost:PORT when not said.")
     session: Text = Field(default=model.SESSION, description="Whose cookies are sent and kept.")
@@ -446,7 +471,9 @@ ProbeSpec = Annotated[
 class ReadySpec(_Model):
     """When the program is ready."""
 
-    port: Port | None = Field(default=None, description="It is when this port takes connections.")
+    port: Port | None = Field(
+        default=None, description="It is when this port or unix:/PATH takes connections."
+    )
     run: Words = Field(default=(), description="It is when this command inside ends with 0.")
     seconds: Seconds = Field(default=model.PATIENCE, description="The time that it may take.")
 
@@ -458,8 +485,8 @@ class ReadySpec(_Model):
 
 
 def _ready(value: object) -> object:
-    """A port or a command alone."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    """A port, socket or command alone."""
+    if isinstance(value, int) or (isinstance(value, str) and value.startswith("unix:/")):
         return {"port": value}
     return {"run": value} if isinstance(value, str | list) else value
 
@@ -468,7 +495,8 @@ class ProbeFile(_Model):
     """What a container is asked by `ramekin slim`, in this order."""
 
     port: Port | None = Field(
-        default=None, description="The port that requests go to; the image's first when not said."
+        default=None,
+        description="The port, or unix:/PATH, that requests go to; the image's first when not said.",
     )
     ready: Annotated[ReadySpec, BeforeValidator(_ready)] = Field(
         default=ReadySpec(), description="When the program is ready: a port, a command, or a mapping."

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ramekin.errors import RamekinError
 from ramekin.slim.probes.answer import Answer
-from ramekin.slim.probes.commands import failed
+from ramekin.slim.probes.commands import ENDED, failed
 from ramekin.slim.probes.container import Container
 from ramekin.slim.probes.model import Health
 
@@ -44,7 +45,9 @@ def ask(probe: Health, container: Container) -> Answer:
     while True:
         try:
             done = container.exec(probe.command, timeout=max(1.0, end - time.monotonic()))
-        except TimeoutError:
+        except RamekinError:
+            return failed(probe.name, "health", ENDED)
+        if done.timed_out:
             return failed(probe.name, "health", f"the health check did not end in {probe.seconds:g} s")
         if done.code == 0:
             return Answer(probe.name, "health", {"exit": "0"})

@@ -22,8 +22,10 @@ from http import client
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+from ramekin.errors import RamekinError
 from ramekin.slim.probes import body as bodies
 from ramekin.slim.probes.answer import Answer
+from ramekin.slim.probes.commands import ENDED
 from ramekin.slim.probes.container import Container
 from ramekin.slim.probes.model import Http, Taken
 
@@ -72,7 +74,7 @@ class Browser:
     """What is kept between the requests to one container. `port` is for requests that name none."""
 
     container: Container
-    port: int | None = None
+    port: int | str | None = None
     variables: dict[str, str] = field(default_factory=dict)
     _jars: dict[str, dict[str, _Cookie]] = field(default_factory=dict)
 
@@ -92,7 +94,8 @@ class Browser:
         if port is None:
             raise NoAnswerError("the image listens on no port")
         scheme = "https" if probe.tls else "http"
-        host = probe.host or f"localhost{'' if port == (443 if probe.tls else 80) else f':{port}'}"
+        usual = isinstance(port, str) or port == (443 if probe.tls else 80)
+        host = probe.host or f"localhost{'' if usual else f':{port}'}"
         url = urljoin(f"{scheme}://{host}/", probe.path)
         wanted = probe.follow if probe.follow is not None else not any(300 <= s < 400 for s in probe.status)
         replies: list[Reply] = []
@@ -110,7 +113,7 @@ class Browser:
             if reply.status not in (307, 308) and request.method not in ("GET", "HEAD"):
                 request = replace(request, method="GET", form=None, json=None, body=None)
 
-    def _exchange(self, probe: Http, url: str, host: str, port: int) -> Reply:
+    def _exchange(self, probe: Http, url: str, host: str, port: int | str) -> Reply:
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         data, kind = _payload(probe)
@@ -127,7 +130,11 @@ class Browser:
             # what the probe says holds, in whatever case it is written
             headers = {known: text for known, text in headers.items() if known.lower() != name.lower()}
             headers[name] = value
-        connection = _Connection(self.container.address(port), tls=parts.scheme == "https")
+        try:
+            address = self.container.address(port)
+        except RamekinError:
+            raise NoAnswerError(ENDED) from None
+        connection = _Connection(address, tls=parts.scheme == "https")
         reply = connection.exchange(
             probe.method, quote(target, safe="%/:?#[]@!$&'()*+,;=~"), headers, data, probe.seconds
         )
@@ -292,7 +299,7 @@ def _within(text: str, place: str) -> str | None:
 
 
 class _Connection:
-    """One connection for one exchange. `address` is HOST:PORT, or the path of a Unix socket."""
+    """One connection for one exchange. `address` is HOST:PORT."""
 
     def __init__(self, address: str, *, tls: bool) -> None:
         self._address, self._tls = address, tls
@@ -343,13 +350,8 @@ class _Connection:
             connection.close()
 
     def _connect(self, seconds: float) -> socket.socket:
-        if self._address.startswith("/"):
-            plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            plain.settimeout(seconds)
-            plain.connect(self._address)
-        else:
-            host, _, port = self._address.rpartition(":")
-            plain = socket.create_connection((host.strip("[]"), int(port)), timeout=seconds)
+        host, _, port = self._address.rpartition(":")
+        plain = socket.create_connection((host.strip("[]"), int(port)), timeout=seconds)
         if not self._tls:
             return plain
         # the container is this machine's own, and its certificate is for a name that it has elsewhere

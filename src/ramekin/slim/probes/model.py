@@ -35,7 +35,7 @@ class Place:
     """An address taken apart: path and query, and what else it says. `host` is as a Host header has it."""
 
     path: str
-    port: int | None = None
+    port: int | str | None = None
     tls: bool = False
     host: str = ""
 
@@ -69,15 +69,15 @@ class Taken:
 class Http:
     """One request and, unless `follow` says otherwise, those that its redirects lead to.
 
-    `port` None is the plan's. `host` is what the request says in its Host header. `form` and `json` (JSON
-    text) are bodies, at most one of them and `body` is there. An empty `status` takes anything below 400, and
-    `anything` takes every status: the answer of the original decides.
+    `port` None is the plan's; a Unix socket is `unix:/run/app.sock`. `host` is what the Host header says.
+    `form` and `json` (JSON text) are bodies, at most one of them and `body` is there. An empty `status` takes
+    anything below 400, and `anything` takes every status: the answer of the original decides.
     """
 
     name: str
     method: str = "GET"
     path: str = "/"
-    port: int | None = None
+    port: int | str | None = None
     tls: bool = False
     host: str = ""
     session: str = SESSION
@@ -132,7 +132,7 @@ class Crawl:
 
     name: str
     start: tuple[str, ...] = ("/",)
-    port: int | None = None
+    port: int | str | None = None
     tls: bool = False
     host: str = ""
     session: str = SESSION
@@ -149,7 +149,7 @@ class Replay:
     name: str
     requests: tuple[tuple[str, str], ...]
     left_out: int = 0
-    port: int | None = None
+    port: int | str | None = None
     tls: bool = False
     host: str = ""
     session: str = SESSION
@@ -169,9 +169,9 @@ Probe = Http | Run | Host | Crawl | Replay | Health
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """When the program is ready: a port takes connections, or a command inside exits with 0."""
+    """When a program is ready: a port or Unix socket takes connections, or a command inside ends with 0."""
 
-    port: int | None = None
+    port: int | str | None = None
     command: tuple[str, ...] = ()
     seconds: float = PATIENCE
 
@@ -184,7 +184,7 @@ class Plan:
     """
 
     probes: tuple[Probe, ...] = ()
-    port: int | None = None
+    port: int | str | None = None
     ready: Ready = field(default_factory=Ready)
     env: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()

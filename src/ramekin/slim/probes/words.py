@@ -99,6 +99,8 @@ def _run(text: str) -> model.Run:
 def _ready(text: str | None) -> model.Ready:
     if text is None:
         return model.Ready()
+    if text.startswith("unix:/"):
+        return model.Ready(port=text)
     if text.isdecimal():
         return model.Ready(port=port(text, where="--ready"))
     return model.Ready(command=_words(text, "--ready"))
