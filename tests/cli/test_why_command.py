@@ -68,6 +68,11 @@ def test_a_file_that_nothing_names_is_there_for_its_package(run: Command) -> Non
     assert output.splitlines() == ["gratin: asked for", "gratin → /etc/gratin.conf is a file of gratin"]
 
 
+def test_a_program_is_explained_by_its_name(run: Command) -> None:
+    _, output, errors = run("why", "gratin", "bake", *SOURCE)
+    assert output.splitlines() == ["gratin: asked for", "gratin → /usr/sbin/bake is a file of gratin"], errors
+
+
 def test_files_of_the_image_itself_and_of_slices_have_a_reason(run: Command) -> None:
     assert run("build", "gratin", *SOURCE, "--arch", "amd64")[0] == 0
     of_image = run("why", "oci:./gratin", "/etc/passwd", "--arch", "amd64")[1]

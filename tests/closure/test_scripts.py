@@ -137,6 +137,18 @@ def test_an_account_without_a_published_id_gets_one_from_its_name() -> None:
     assert 500 <= first <= 998
 
 
+def test_an_account_is_changed_by_the_scripts_that_made_it() -> None:
+    facts = configured(
+        "adduser --system --group --home /var/lib/demo demo\n"
+        'usermod -c "A demo" -d /srv/demo -s /bin/sh -g adm -G tty,demo demo; usermod -L demo\n'
+    ).facts
+    (user,) = facts.users
+    assert (user.comment, user.home, user.shell, user.gid) == ("A demo", "/srv/demo", "/bin/sh", 4)
+    assert {group.name for group in facts.groups if "demo" in group.members} >= {"tty", "demo"}
+    assert unknown("usermod -d /srv/other somebody") == ["usermod -d /srv/other somebody"]
+    assert unknown("adduser --system demo; usermod -u 5 demo") == ["usermod -u 5 demo"]
+
+
 def test_files_are_copied_written_linked_and_removed() -> None:
     tree = configured(
         "[ -e /etc/demo.conf ] || cp -p /usr/share/demo/demo.conf /etc/demo.conf\n"

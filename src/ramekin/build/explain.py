@@ -123,12 +123,13 @@ def answer(explanation: Explanation, target: str, image: Image, *, spool: Path) 
     """
     lines = _chain(explanation, target)
     if not lines and target.startswith("/"):
-        found, owners = owner(image, target, spool=spool)
-        for name in owners:
-            lines += (*_chain(explanation, name), f"{name} → {target} is a file of {name}")
-        if found and not owners:
-            lines = (f"{target} is made for the image by its recipes and essentials",)
-        lines = lines or tuple(_by_slice(explanation, target))
+        lines = _of_file(explanation, target, image, spool) or tuple(_by_slice(explanation, target))
+    elif not lines and "/" not in target:
+        # the name of a program, where it is not that of a package
+        programs = (f"/usr/{folder}/{target}" for folder in ("bin", "sbin", "games"))
+        lines = next(
+            (found for path in programs if (found := _of_file(explanation, path, image, spool))), lines
+        )
     if lines:
         return lines
     near = get_close_matches(target, sorted(_names(explanation)), 3)
@@ -136,6 +137,19 @@ def answer(explanation: Explanation, target: str, image: Image, *, spool: Path) 
         f"{target} has nothing to do with this image",
         hint=f"did you mean {', '.join(near)}?" if near else "name a package, or a file by its whole path",
     )
+
+
+def _of_file(explanation: Explanation, path: str, image: Image, spool: Path) -> tuple[str, ...]:
+    """Why a file is in the image by its package; empty when it is not there."""
+    if lines := _chain(explanation, path):
+        return lines
+    found, owners = owner(image, path, spool=spool)
+    lines = ()
+    for name in owners:
+        lines += (*_chain(explanation, name), f"{name} → {path} is a file of {name}")
+    if found and not owners:
+        return (f"{path} is made for the image by its recipes and essentials",)
+    return lines
 
 
 def owner(image: Image, path: str, *, spool: Path) -> tuple[bool, tuple[str, ...]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ramekin.closure import accounts
 from ramekin.closure.effects import Handler, gid_of, parsed_words
@@ -131,18 +133,42 @@ def _useradd(walk: Walk, node: Simple, words: Words) -> bool | None:
 
 
 def _usermod(walk: Walk, node: Simple, words: Words) -> bool | None:
-    parsed = parsed_words(walk, node, words, "-G --groups -g -d -s -c -L -l -u --home --shell --comment")
+    """usermod(8) on an account that the same scripts made, and on anybody's groups."""
+    valued = "-G --groups -g --gid -d --home -s --shell -c --comment -u --uid -l --login"
+    parsed = parsed_words(walk, node, words, valued)
     if parsed is None:
         return None
     options, operands = parsed
-    groups = options.get("-G") or options.get("--groups")
-    if not groups or not operands or set(options) - {"-a", "--append", "-G", "--groups"}:
+
+    def option(*names: str) -> str | None:
+        return next((value for name in names if (value := options.get(name)) is not None), None)
+
+    user = walk.outcome.users.get(operands[0]) if operands else None
+    changes: dict[str, Any] = {
+        field: value
+        for field, value in (
+            ("comment", option("-c", "--comment")),
+            ("home", option("-d", "--home")),
+            ("shell", option("-s", "--shell")),
+        )
+        if value is not None
+    }
+    if (group := option("-g", "--gid")) is not None:
+        changes["gid"] = _add_group(walk, group) if (known := gid_of(walk, group)) is None else known
+    groups = option("-G", "--groups")
+    locks = {"-L", "--lock"} & set(options)
+    if not operands or {"-u", "--uid", "-l", "--login"} & set(options) or not (changes or groups or locks):
         walk.report(node.line, node.text)
         return None
-    for group in groups.split(","):
-        if not _base_group(group):
-            _add_group(walk, group)
-        walk.outcome.members.append((operands[0], group))
+    if changes and user is None:
+        walk.report(node.line, node.text)
+        return None
+    if changes and user is not None:
+        walk.outcome.users[user.name] = msgspec.structs.replace(user, **changes)
+    for other in filter(None, (groups or "").split(",")):
+        if not _base_group(other):
+            _add_group(walk, other)
+        walk.outcome.members.append((operands[0], other))
     return True
 
 
