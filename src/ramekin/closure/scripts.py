@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from ramekin.closure import data, queries, shell
+from ramekin.closure import accounts, data, queries, shell
 from ramekin.closure.files import Files
 from ramekin.closure.model import Alternative, DeferredLink, Diversion, Group, Unknown, User
 from ramekin.closure.shell import Node, Simple, Word
@@ -51,8 +51,10 @@ class Outcome:
     handled: list[str] = field(default_factory=list)
 
     def group_list(self) -> tuple[Group, ...]:
-        """The groups with their members."""
-        names = dict(self.groups)
+        """The groups that were made with their members, and those of every image that were joined."""
+        joined = {group for _, group in self.members}
+        base = {group.name: group.gid for group in accounts.table().base_groups if group.name in joined}
+        names = {**base, **self.groups}
         return tuple(
             Group(name, names[name], tuple(sorted({user for user, group in self.members if group == name})))
             for name in sorted(names)
