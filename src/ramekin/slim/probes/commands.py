@@ -94,7 +94,7 @@ def environment(addresses: Mapping[int, str], port: int | str | None) -> dict[st
 def ended(probe: Run | Host, kind: str, code: int, stdout: bytes, stderr: bytes) -> Answer:
     """The answer of a command that came to its end."""
     fields = {"exit": str(code)}
-    output, errors = _text(stdout), _text(stderr)
+    output, errors = printed(stdout), printed(stderr)
     if probe.compare == "all":
         fields |= {"output": output, "errors": errors}
     complaints = []
@@ -113,7 +113,8 @@ def failed(name: str, kind: str, text: str) -> Answer:
     return Answer(name, kind, {"error": text}, (text,))
 
 
-def _text(data: bytes) -> str:
+def printed(data: bytes) -> str:
+    """An output as text."""
     return data[:OUTPUT_LIMIT].decode("utf-8", "backslashreplace").replace("\r\n", "\n")
 
 

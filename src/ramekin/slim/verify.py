@@ -1,0 +1,168 @@
+"""Whether a slim image does what the original does, and what to put back where it does not.
+
+The original is tried twice: what it answers both times is expected, what differs is masked. The slim image is
+tried under a watch that catches every look-up of a path that was taken away.
+
+A look-up of such a path is judged by what it was (`judge`):
+
+    given up     the user gave the path up by name, by language or as byte code: shown, and nothing else
+    opened       it was to be opened, executed, read or linked: its unit is put back
+    tested       it was only asked about (stat, access), or is a folder: it comes back itself, and nothing that
+                 belongs to it, for more the program did not see of it in the original
+
+A look-up that comes to nothing in the original too is none: the path was not taken away. Folders that were
+listed are no look-ups, for programs look through folders of which they need one file. Only when an image
+answers otherwise and no look-up explains it, what is gone from such folders is put back: what the program or
+its answers name, or else all of it.
+
+What is put back becomes part of the observation, so that the same observation gives the same image without
+another verification.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ramekin.slim import observation as observations
+from ramekin.slim.observation import Observation
+from ramekin.slim.probes.compare import Difference
+from ramekin.slim.sandbox.plan import Miss
+from ramekin.slim.trial import Trial
+
+OPENING = frozenset(
+    (
+        *("open", "openat", "openat2", "open_by_handle_at", "name_to_handle_at", "creat", "truncate"),
+        *("execve", "execveat", "uselib", "readlink", "readlinkat", "chdir", "bind", "connect"),
+        *("link", "linkat", "rename", "renameat", "renameat2"),
+    )
+)
+"""System calls that do more with a path than ask about it."""
+LISTED = 2000
+"""Paths that are put back at most because folders that held them were listed."""
+
+_TEXTS = 1 << 20
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*")
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """A look-up of a path that was taken away, judged. `program` made it by the system call `syscall`."""
+
+    path: str
+    judgement: str
+    syscall: str
+    program: str
+    unit: str = ""
+
+
+GIVEN_UP, OPENED, TESTED, LISTING = "given up", "opened", "tested", "listed"
+
+
+class Round(msgspec.Struct, frozen=True):
+    """One verification. `size` is that of the image that was verified."""
+
+    number: int
+    size: int
+    trial: Trial
+    differences: tuple[Difference, ...]
+    lookups: tuple[Lookup, ...]
+    healed: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left to put back, and nothing differs."""
+        return not self.differences and not any(one.judgement != GIVEN_UP for one in self.lookups)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What was taken away from an image: paths with the names of their units, and folders.
+
+    `given_up` are those that the user gave up. Folders are there with the paths below them that went.
+    """
+
+    units: Mapping[str, str]
+    folders: Mapping[str, tuple[str, ...]]
+    given_up: frozenset[str]
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All paths whose look-ups are of interest."""
+        return frozenset((*self.units, *self.folders))
+
+
+def judge(misses: Iterable[Miss], gone: Gone) -> tuple[Lookup, ...]:
+    """The look-ups of a verification, one a path, the gravest; in the order of paths."""
+    found: dict[str, Lookup] = {}
+    for miss in sorted(misses):
+        path = miss.path.strip("/")
+        if path not in gone.units and path not in gone.folders:
+            continue
+        judgement = OPENED if miss.syscall in OPENING and path in gone.units else TESTED
+        if path in gone.given_up or _all_given_up(path, gone):
+            judgement = GIVEN_UP
+        known = found.get(path)
+        if known is None or (known.judgement == TESTED and judgement == OPENED):
+            unit = gone.units.get(path, "")
+            found[path] = Lookup(path, judgement, miss.syscall, miss.program, unit)
+    return tuple(found[path] for path in sorted(found))
+
+
+def _all_given_up(folder: str, gone: Gone) -> bool:
+    below = gone.folders.get(folder, ())
+    return bool(below) and all(path in gone.given_up for path in below)
+
+
+def listed(trial: Trial, differences: Sequence[Difference], gone: Gone) -> tuple[Lookup, ...]:
+    """What may explain differences that no look-up explains: what is gone from folders that were listed.
+
+    What the program's log or its answers name comes alone, if there is any.
+    """
+    found: dict[str, Lookup] = {}
+    for listing in sorted(trial.listings):
+        folder = listing.path.strip("/")
+        start = f"{folder}/" if folder else ""
+        for path, unit in gone.units.items():
+            if path.startswith(start) and path not in gone.given_up and path not in found:
+                rest = path[len(start) :]
+                # the folder's own entries, and of folders in it that are gone what was in them
+                if "/" not in rest or f"{start}{rest.partition('/')[0]}" in gone.folders:
+                    found[path] = Lookup(path, LISTING, listing.syscall, listing.program, unit)
+    named = _named(found, trial, differences)
+    chosen = named or sorted(found)[:LISTED]
+    return tuple(found[path] for path in chosen)
+
+
+def _named(paths: Iterable[str], trial: Trial, differences: Sequence[Difference]) -> list[str]:
+    """Paths whose file or module is named in what the program printed or answered otherwise."""
+    said = [trial.log[-_TEXTS:], *(one.found for one in differences)]
+    said += [text for answer in trial.answers for text in (answer.note, *answer.complaints)]
+    changed = {one.probe for one in differences}
+    for answer in trial.answers:
+        if answer.probe in changed:
+            said += [text[-_TEXTS:] for text in answer.fields.values()]
+    words = set(_WORD.findall("\n".join(said)))
+    modules = {part for word in words for part in word.strip(".").split(".")}
+    return [
+        path
+        for path in sorted(paths)
+        if (name := path.rpartition("/")[2]) in words
+        or (len(stem := name.partition(".")[0]) > 2 and stem != "__init__" and stem in modules)
+        or (name.startswith("__init__.") and path.split("/")[-2] in modules)
+    ]
+
+
+def extended(observation: Observation, lookups: Iterable[Lookup]) -> Observation:
+    """The observation with what was missed in it."""
+    opened = [one.path for one in lookups if one.judgement in (OPENED, LISTING)]
+    tested = [one.path for one in lookups if one.judgement == TESTED]
+    more = Observation(
+        image=observation.image,
+        platform=observation.platform,
+        opened=tuple(opened),
+        tested=tuple(tested),
+    )
+    return observations.merge(observation, more)
