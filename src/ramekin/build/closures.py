@@ -18,6 +18,7 @@ from ramekin.closure.evidence.model import PackageEvidence
 from ramekin.closure.follow import Asked, DroppedFile, Followed, Step
 from ramekin.closure.model import PackageFacts, SliceChoice
 from ramekin.errors import NotFoundError, RamekinError, UsageError
+from ramekin.sources import joined as sources
 from ramekin.sources.protocol import Package, Reason, Resolution, Source
 
 ESSENTIALS = "essentials"
@@ -57,15 +58,77 @@ class Closed:
 def resolve(
     request: ImageRequest, architecture: str, how: Preparation, bench: Bench
 ) -> tuple[Resolution, tuple[str, ...]]:
-    """All packages that an image of `request` may need, and the names that evidence added to those asked for.
+    """All packages that an image of `request` may need, and the names that evidence added to it."""
+    asked = request.by_kind()
+    if asked.keys() == {"debian"}:
+        return _resolve_debian(request, architecture, how, bench)
+    from ramekin.build import storepaths
+
+    wanted: tuple[str, ...] = ()
+    parts = {}
+    if "nix" in asked:
+        names = (*asked["nix"], *storepaths.essentials(request))
+        parts["nix"] = storepaths.resolve(names, architecture, sources.of(bench.source, "nix"))
+    if "debian" in kinds(request):
+        debian = replace(request, packages=asked.get("debian", ()))
+        parts["debian"], wanted = _resolve_debian(debian, architecture, how, bench)
+    return _joined(parts, request), wanted
+
+
+def kinds(request: ImageRequest) -> tuple[str, ...]:
+    """The kinds of packages that an image of `request` holds: first that which it is of."""
+    found = [*request.by_kind()]
+    if request.nix is not None and request.nix.essentials == "debian":
+        found.append("debian")
+    return tuple(sorted(set(found), key=lambda kind: (kind != request.kind, kind)))
+
+
+def _joined(parts: Mapping[str, Resolution], request: ImageRequest) -> Resolution:
+    """One resolution of all; a distribution's packages stand before store paths."""
+    ordered = [parts[kind] for kind in sorted(parts)]
+    return Resolution(
+        ordered[0].architecture,
+        request.packages,
+        tuple(package for part in ordered for package in part.packages),
+        {name: reason for part in ordered for name, reason in part.reasons.items()},
+        {name: names for part in ordered for name, names in part.edges.items()},
+        {name: names for part in ordered for name, names in part.replaces.items()},
+    )
+
+
+def parted(resolution: Resolution, kind: str, request: ImageRequest) -> Resolution:
+    """The packages of one kind of a resolution that may hold several."""
+    packages = tuple(package for package in resolution.packages if package.kind == kind)
+    if len(packages) == len(resolution.packages) and kind == request.kind:
+        return resolution
+    names = {package.name for package in packages}
+    return Resolution(
+        resolution.architecture,
+        request.by_kind().get(kind, ()),
+        packages,
+        {name: reason for name, reason in resolution.reasons.items() if name in names},
+        {name: others for name, others in resolution.edges.items() if name in names},
+        {name: others for name, others in resolution.replaces.items() if name in names},
+    )
+
+
+def _resolve_debian(
+    request: ImageRequest, architecture: str, how: Preparation, bench: Bench
+) -> tuple[Resolution, tuple[str, ...]]:
+    """The part of `resolve` that is of a distribution.
 
     No package declares that it needs an Essential one, so those that evidence points to (or, where none is
     looked for, our tables name) are resolved too, until nothing more is wanted.
     """
-    source = bench.source
+    source = sources.of(bench.source, "debian")
     wanted: tuple[str, ...] = ()
     while True:
-        resolution = source.resolve((*request.packages, *wanted), architecture, recommends=request.recommends)
+        names = (*request.packages, *wanted)
+        resolution = (
+            source.resolve(names, architecture, recommends=request.recommends)
+            if names
+            else Resolution(architecture, (), (), {}, {}, {})
+        )
         resolution = _with_essentials(
             replace(resolution, requested=request.packages), source, frozenset(request.leave_out)
         )
@@ -95,6 +158,57 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
 
     Raises `follow.MissingNeedError` where nothing holds what a program needs.
     """
+    there = {package.kind for package in resolution.packages}
+    if there <= {"debian"}:
+        return _close_debian(resolution, request, how, bench)
+    from ramekin.build import storepaths
+
+    _others((*request.keep, *request.drop), resolution)
+    paths = parted(resolution, "nix", request)
+    closed = storepaths.close(paths, request, how, bench)
+    if there == {"nix"}:
+        return closed
+    part = parted(resolution, "debian", request)
+    # what is kept by name may be of either kind
+    own = _mine((*request.keep, *request.drop), part)
+    debian = replace(
+        request,
+        packages=request.by_kind().get("debian", ()),
+        keep=tuple(name for name in request.keep if name in own),
+        drop=tuple(name for name in request.drop if name in own),
+    )
+    return _both(_close_debian(part, debian, how, bench), closed)
+
+
+def _mine(names: Sequence[str], resolution: Resolution) -> frozenset[str]:
+    there = {package.name for package in resolution.packages} | slices.rules().keys()
+    return frozenset(name for name in names if name.startswith("/") or name in there)
+
+
+def _both(first: Closed, second: Closed) -> Closed:
+    """The packages of two kinds in one image."""
+    followed = first.followed
+    if first.followed is not None and second.followed is not None:
+        one, other = first.followed, second.followed
+        followed = Followed(
+            one.level,
+            (*one.kept, *other.kept),
+            (*one.dropped, *other.dropped),
+            (*one.files, *other.files),
+            (*one.edges, *other.edges),
+            (*one.reached, *other.reached),
+            one.wanted,
+            (*one.notes, *other.notes),
+        )
+    return Closed(
+        (*first.packages, *second.packages),
+        (*first.facts, *second.facts),
+        followed,
+        (*first.gone, *second.gone),
+    )
+
+
+def _close_debian(resolution: Resolution, request: ImageRequest, how: Preparation, bench: Bench) -> Closed:
     by_evidence = request.closure != "depends"
     examined = examine(resolution.packages, how, bench, evidence=by_evidence)
     if not by_evidence:
@@ -131,12 +245,19 @@ def prove(closed: Closed, how: Preparation, bench: Bench, *, present: Sequence[s
 
     if closed.followed is None:
         return
-    examined = examine(closed.packages, how, bench, evidence=True)
-    detail = {package.name: bench.detail(package, how) for package in closed.packages}
-    facts = {known.name: known for known in closed.facts}
-    failures = proof.prove(
-        closed.followed, _evidence(examined), detail, facts, policy.load(), present=present
-    )
+    # store paths name all that they need by itself, and only with it are they there
+    packages = tuple(package for package in closed.packages if package.kind == "debian")
+    names = {package.name for package in packages}
+    if not names:
+        return
+    followed = closed.followed
+    if len(packages) < len(closed.packages):
+        kept = tuple(one for one in followed.kept if one.name in names)
+        followed = msgspec.structs.replace(followed, kept=kept)
+    examined = examine(packages, how, bench, evidence=True)
+    detail = {package.name: bench.detail(package, how) for package in packages}
+    facts = {known.name: known for known in closed.facts if known.name in names}
+    failures = proof.prove(followed, _evidence(examined), detail, facts, policy.load(), present=present)
     if not failures:
         return
     shown = "; ".join(f"{f.package}: /{f.path} {f.what}" for f in failures[:SHOWN])
@@ -203,6 +324,10 @@ def choice(request: ImageRequest) -> SliceChoice:
 def _others(names: Sequence[str], resolution: Resolution) -> tuple[str, ...]:
     """Those of `--keep` or `--drop` that are no slices; `UsageError` for one that is nothing else either."""
     there = {package.name for package in resolution.packages}
+    if any(package.kind == "nix" for package in resolution.packages):
+        from ramekin.closure.storepaths import title
+
+        there |= {text for package in resolution.packages for text in (title(package.name), package.origin)}
     others = tuple(name for name in names if name not in slices.rules())
     for name in others:
         if not name.startswith("/") and name not in there:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -20,12 +20,13 @@ from ramekin import closure
 from ramekin.build import closures, configure, explain, lock
 from ramekin.build.artifact import attach
 from ramekin.build.closures import Closed
+from ramekin.build.configure import Start
 from ramekin.build.layers import MadeLayer, Terms, make_all, write
 from ramekin.build.lock import LockedClosure, LockedImage
 from ramekin.build.packages import Bench, Preparation
-from ramekin.build.request import ImageRequest
+from ramekin.build.request import ImageRequest, as_data
 from ramekin.closure import essentials, evidence
-from ramekin.closure.conflicts import claims
+from ramekin.closure.conflicts import FileConflictError, claims
 from ramekin.closure.finish import finish, hints
 from ramekin.closure.model import SliceTally
 from ramekin.errors import RamekinError, UsageError
@@ -36,10 +37,14 @@ from ramekin.image.transports.contents import UNLISTED
 from ramekin.image.tree import Tree
 from ramekin.plan import layers as plan
 from ramekin.progress import Progress
-from ramekin.sources.protocol import Package, Resolution, Source
+from ramekin.sources import joined
+from ramekin.sources.protocol import Package, Resolution, Source, SuiteFacts
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest, of
 from ramekin.store.store import Store
+
+if TYPE_CHECKING:
+    from ramekin.sources.nix.source import NixSource
 
 REVISION = 3
 """Raised when the same closure is made into other bytes than before by this room, `plan/` or `image/`."""
@@ -64,7 +69,8 @@ class ImageReport(msgspec.Struct, frozen=True):
     """The image of one architecture, as it lies in the store.
 
     `sbom` and `explanation` describe artifacts that refer to `manifest`. `unknown` are commands of maintainer
-    scripts that nothing covers, each after the package's name.
+    scripts that nothing covers, each after the package's name. `conflicts` say which links to store paths
+    gave way to which others.
     """
 
     architecture: str
@@ -75,6 +81,7 @@ class ImageReport(msgspec.Struct, frozen=True):
     dropped: tuple[SliceTally, ...]
     unknown: tuple[str, ...]
     handled: tuple[str, ...]
+    conflicts: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -115,6 +122,7 @@ def resolve(
 
 
 def _resolve(request: ImageRequest, bench: Bench, *, refresh: bool) -> LockedImage:
+    _check(request)
     state = bench.source.refresh(request.architectures, bench.progress, force=refresh)
     closures = {
         architecture: _resolve_one(request, architecture, state, bench)
@@ -133,16 +141,42 @@ def _resolve_one(request: ImageRequest, architecture: str, state: Digest, bench:
         bench.source.name,
         state,
         architecture,
-        msgspec.json.encode(same, order="deterministic"),
+        msgspec.json.encode(as_data(same), order="deterministic"),
     )
     found = bench.store.result(name)
     if found is None:
-        facts = bench.source.facts(architecture)
+        facts = _facts(request, architecture, bench)
         how = Preparation(facts, architecture, closures.choice(request))
         resolution, wanted = closures.resolve(request, architecture, how, bench)
-        found = msgspec.json.encode(lock.closure(resolution, state=state, facts=facts, wanted=wanted))
+        signed = _signatures(resolution, bench)
+        pinned = lock.closure(resolution, state=state, facts=facts, wanted=wanted, signatures=signed)
+        found = msgspec.json.encode(pinned)
         bench.store.record(name, found)
     return msgspec.json.decode(found, type=LockedClosure)
+
+
+def _facts(request: ImageRequest, architecture: str, bench: Bench) -> SuiteFacts:
+    """What the image looks like below its packages."""
+    if "debian" in closures.kinds(request):
+        return joined.of(bench.source, "debian").facts(architecture)
+    # wherever store paths come from, their images are the same
+    return replace(bench.source.facts(architecture), name=request.kind)
+
+
+def _check(request: ImageRequest) -> None:
+    if request.nix is not None:
+        from ramekin.build import storepaths
+
+        storepaths.check(request)
+
+
+def _signatures(resolution: Resolution, bench: Bench) -> dict[str, tuple[str, ...]]:
+    """The signatures of all store paths of a resolution, by package."""
+    paths = [package for package in resolution.packages if package.kind == "nix"]
+    if not paths:
+        return {}
+    source = cast("NixSource", joined.of(bench.source, "nix"))
+    return {name: info.signatures for name, info in source.infos(paths).items()}
 
 
 _NOT_CLOSURE: dict[str, Any] = {
@@ -179,6 +213,7 @@ def build(
     `request.strict`, `UnknownScriptError` names what no recipe covers. `source` is as for `resolve`.
     """
     bench = _bench(request, store, progress, jobs, source)
+    _check(request)
     if locked is None:
         locked = _resolve(request, bench, refresh=refresh)
     epoch = _epoch()
@@ -187,6 +222,7 @@ def build(
         for architecture in request.architectures
     )
     _judge_scripts(request, reports, progress)
+    _judge_conflicts(request, reports, progress)
     root = _root(reports, store)
     referrers = tuple(artifact for report in reports for artifact in report.artifacts)
     return Built(Image(root, store, request.tag or request.name, referrers), locked, reports)
@@ -220,9 +256,26 @@ def transfer(
 def _bench(
     request: ImageRequest, store: Store, progress: Progress, jobs: int, source: Source | None
 ) -> Bench:
+    return Bench(source or open_sources(request, store), store, progress, jobs)
+
+
+def open_sources(request: ImageRequest, store: Store) -> Source:
+    """All that packages of an image of `request` come from, as one source."""
     from ramekin.sources import open_source
 
-    return Bench(source or open_source(request.source, store, mirrors=request.mirrors), store, progress, jobs)
+    kinds = closures.kinds(request)
+    nix = None
+    if "nix" in kinds:
+        from ramekin.build import storepaths
+
+        nix = storepaths.settings(request)
+    opened = {
+        kind: open_source(
+            request.source if kind == request.kind else kind, store, mirrors=request.mirrors, nix=nix
+        )
+        for kind in kinds
+    }
+    return joined.Joined(opened) if len(opened) > 1 else next(iter(opened.values()))
 
 
 def _one(
@@ -241,10 +294,23 @@ def _one(
     above = finish(
         closed.facts, suite=how.suite, architecture=architecture, leave_out=frozenset(request.leave_out)
     )
+    conflicts: tuple[str, ...] = ()
+    if any(package.kind == "nix" for package in closed.packages):
+        from ramekin.build import storepaths
+
+        own = (*below, *above)
+        made, conflicts = storepaths.finish(closed, resolution, request, own, pinned.signatures())
+        above = (*above, *made)
     present = [path for _, files in (*below, *above) for path in files]
     closures.prove(closed, how, bench, present=present)
     hidden = closed.hidden()
-    for giving, moves in claims(closed.facts, dict(resolution.replaces)).items():
+    # store paths lie apart from all else
+    claiming = [
+        known
+        for package, known in zip(closed.packages, closed.facts, strict=True)
+        if package.kind == "debian"
+    ]
+    for giving, moves in claims(claiming, dict(resolution.replaces)).items():
         hidden.setdefault(giving, {}).update(moves)
     laid = plan.groups(
         closed.packages,
@@ -260,6 +326,8 @@ def _one(
         *(_Standing(write(title, files, terms, store), ()) for title, files in above),
     ]
     report = _assemble(request, resolution, closed, terms, stack, (*below, *above), store)
+    if conflicts:
+        report = msgspec.structs.replace(report, conflicts=conflicts)
     blobs = [digest for one in (report.manifest, *report.artifacts) for digest in named(one, store)]
     store.record(name, msgspec.json.encode(report), blobs=blobs)
     return report
@@ -281,8 +349,12 @@ class _Standing:
 
 
 def _image_key(request: ImageRequest, architecture: str, pinned: LockedClosure, epoch: int | None) -> Key:
-    """Everything that decides the manifest; target, tag, jobs and strictness do not."""
+    """Everything that decides the manifest; target, tag, jobs, strictness and where bytes are from do not."""
     same = replace(request, target="", tag="", strict=False, architectures=(), mirrors=())
+    if request.kind == "nix":
+        same = replace(same, source="nix")
+    if request.nix is not None:
+        same = replace(same, nix=replace(request.nix, caches=(), trusted_keys=(), channel=None))
     return key(
         "image",
         REVISION,
@@ -291,7 +363,7 @@ def _image_key(request: ImageRequest, architecture: str, pinned: LockedClosure, 
         architecture,
         compress.parse(request.compression).identity,
         "" if epoch is None else str(epoch),
-        msgspec.json.encode(same, order="deterministic"),
+        msgspec.json.encode(as_data(same), order="deterministic"),
         msgspec.json.encode(msgspec.structs.replace(pinned, state=Digest("")), order="deterministic"),
     )
 
@@ -307,13 +379,16 @@ def _assemble(
 ) -> ImageReport:
     newest = max((known.newest for known in closed.facts), default=0)
     created = newest if terms.epoch is None else terms.epoch
-    labels = configure.labels(request, closed.packages, created=created)
+    start = _start(request, resolution, closed, own)
+    labels = configure.labels(request, closed.packages, created=created, paths=start.paths)
     explanation = explain.encode(explain.make(closed, resolution, terms.preparation.slices))
     started = configure.runtime(
         request,
         hints(closed.facts, resolution.requested),
         closed.facts,
         accounts=_accounts(own),
+        started=start.program,
+        environment=start.environment,
     )
     started = msgspec.structs.replace(started, labels=labels)
     architecture = terms.preparation.architecture
@@ -349,6 +424,18 @@ def _assemble(
         unknown=tuple(f"{known.name}: {item}" for known in closed.facts for item in known.unknown),
         handled=tuple(f"{known.name}: {line}" for known in closed.facts for line in known.handled),
     )
+
+
+def _start(
+    request: ImageRequest, resolution: Resolution, closed: Closed, own: Sequence[tuple[str, Tree]]
+) -> Start:
+    """What store paths that were asked for say of how the image starts."""
+    if "nix" not in closures.kinds(request):
+        return Start()
+    from ramekin.build import storepaths
+
+    links = next((files for title, files in own if title == storepaths.PROFILE), Tree())
+    return storepaths.start(closed, resolution, request, links)
 
 
 def _accounts(own: Sequence[tuple[str, Tree]]) -> configure.Accounts | None:
@@ -436,6 +523,13 @@ def _root(reports: Sequence[ImageReport], store: Store) -> Descriptor:
     data = oci.encode(Index(schema_version=2, media_type=oci.INDEX, manifests=entries))
     store.put(data)
     return oci.describe(data, oci.INDEX)
+
+
+def _judge_conflicts(request: ImageRequest, reports: Iterable[ImageReport], progress: Progress) -> None:
+    for line in dict.fromkeys(line for report in reports for line in report.conflicts):
+        if request.strict:
+            raise FileConflictError(line, hint="ask for one of the two, or build without --strict")
+        progress.warn(line)
 
 
 _EPOCH_DIGITS = 11

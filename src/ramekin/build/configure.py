@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from ramekin.build.layers import MadeLayer
-from ramekin.build.request import PLATFORMS, ImageRequest, bare_name
+from ramekin.build.request import PLATFORMS, ImageRequest, bare_name, split_kind
 from ramekin.closure.model import Hints, PackageFacts
 from ramekin.errors import UsageError
 from ramekin.image.oci import Config, History, Platform, RootFS, Runtime
@@ -40,6 +41,18 @@ def program(requested: str, facts: Sequence[PackageFacts]) -> str | None:
             if name in claimed:
                 return "/" + name
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How an image of store paths starts: its program (an absolute path), and variables that it needs.
+
+    `paths` are the base names of the store paths that were asked for.
+    """
+
+    program: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +88,27 @@ def _fields(line: str) -> list[str]:
 
 
 def runtime(
-    request: ImageRequest, hints: Hints, facts: Sequence[PackageFacts], *, accounts: Accounts | None
+    request: ImageRequest,
+    hints: Hints,
+    facts: Sequence[PackageFacts],
+    *,
+    accounts: Accounts | None,
+    started: str | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Runtime:
-    """How a container is started: what the request says, else a recipe, else the first package's program."""
+    """How a container is started: what the request says, else a recipe, else the first package's program.
+
+    `started` is that program, if it is known already, `environment` what the image's files ask for.
+    """
     entrypoint, cmd = request.entrypoint, request.cmd
     if entrypoint is None:
         if hints.entrypoint or hints.cmd:
             entrypoint = hints.entrypoint
             cmd = hints.cmd if cmd is None else cmd
         else:
-            found = program(bare_name(request.packages[0]), facts)
+            found = started or program(bare_name(request.packages[0]), facts)
             entrypoint = (found,) if found else ()
-    env = {"PATH": PATH}
+    env = {"PATH": PATH, **environment}
     env.update(item.partition("=")[::2] for item in hints.env)
     env.update(request.env)
     user = request.user or hints.user
@@ -107,18 +129,24 @@ def _set(items: Sequence[str]) -> dict[str, dict[str, str]] | None:
     return {item: {} for item in sorted(set(items))} or None
 
 
-def labels(request: ImageRequest, packages: Sequence[Package], *, created: int) -> dict[str, str]:
+def labels(
+    request: ImageRequest, packages: Sequence[Package], *, created: int, paths: Sequence[str] = ()
+) -> dict[str, str]:
     """Labels of the configuration, which are the annotations of the manifest too.
 
-    The image's version is that of the first package asked for.
+    The image's version is that of the first package asked for. `paths` are the base names of the store paths
+    that were asked for.
     """
-    names = {bare_name(text) for text in request.packages}
+    texts = [text for text in request.packages if (split_kind(text)[0] or request.kind) != "nix"]
+    names = {*map(bare_name, texts), *paths}
     asked = [package for package in packages if package.name in names]
-    first = next((p for p in asked if p.name == bare_name(request.packages[0])), None)
+    leading = bare_name(texts[0]) if texts and texts[0] == request.packages[0] else next(iter(paths), "")
+    first = next((p for p in asked if p.name == leading), None)
     said = {
         "org.opencontainers.image.created": rfc3339(created),
         "org.opencontainers.image.title": request.name,
-        "io.ramekin.source": request.source,
+        # wherever store paths come from, they are the same
+        "io.ramekin.source": request.source if request.kind != "nix" else "nix",
         "io.ramekin.requested": " ".join(f"{package.name}={package.version}" for package in asked),
         "io.ramekin.source-packages": " ".join(sorted({f"{p.origin}={p.origin_version}" for p in packages})),
     }
@@ -132,7 +160,10 @@ def labels(request: ImageRequest, packages: Sequence[Package], *, created: int) 
 
 def history(layer: MadeLayer, packages: Sequence[Package], *, created: int) -> History:
     """The line of a layer: its packages, each with the source package that it was built from."""
-    lines = [f"{p.name} {p.version} (source: {p.origin} {p.origin_version})" for p in packages]
+    lines = [
+        p.location if p.kind == "nix" else f"{p.name} {p.version} (source: {p.origin} {p.origin_version})"
+        for p in packages
+    ]
     return History(created=rfc3339(created), created_by="ramekin: " + (", ".join(lines) or layer.name))
 
 

@@ -16,6 +16,9 @@ from ramekin.errors import UsageError
 SBOM_FORMATS = ("spdx", "cyclonedx")
 """Formats of bills of materials; the first is meant when none is named."""
 
+ESSENTIALS_OF_NIX = ("own", "nixpkgs", "debian")
+"""Whose CA certificates and time zones an image of store paths has; the first is meant when none is named."""
+
 CLOSURES = ("packages", "files", "depends")
 """What of the dependencies is followed; the first is meant when none is named."""
 
@@ -79,11 +82,16 @@ def label(name: str, value: str, *, where: str) -> tuple[str, str]:
 
 
 def package(text: str, *, where: str) -> str:
-    """`NAME`, `NAME=VERSION` or `NAME/SUITE`; whether there is one is the source's to say."""
-    if not re.fullmatch(r"[^\s=/:,]+(?::[a-z0-9-]+)?(?:=[^\s=/]+|/[^\s=/]+)?", text) or text.startswith("-"):
+    """`NAME`, `NAME=VERSION` or `NAME/SUITE`, or what Nix has; whether there is one its source says."""
+    from ramekin.build.request import split_kind
+
+    kind, name = split_kind(text)
+    nix = kind == "nix" or "#" in name
+    pattern = r"\S+" if nix else r"[^\s=/:,]+(?::[a-z0-9-]+|\^[^\s=/:]+)?(?:=[^\s=/]+|/[^\s=/]+)?"
+    if not re.fullmatch(pattern, name) or name.startswith("-"):
         raise UsageError(
             f"{where}: {text!r} is not a package",
-            hint="a package is NAME, NAME=VERSION or NAME/SUITE",
+            hint="a package is NAME, NAME=VERSION or NAME/SUITE, or of Nix nix:NAME or a store path",
         )
     return text
 
@@ -99,14 +107,41 @@ def image_name(text: str, *, where: str) -> str:
 
 
 def source(text: str, *, where: str) -> str:
-    """`KIND` or `KIND:SUITE`."""
-    if not re.fullmatch(r"[a-z][a-z0-9-]*(?::[^\s:]+)?", text):
-        raise UsageError(f"{where}: {text!r} is not a source", hint="a source is written as debian:bookworm")
+    """`KIND`, `debian:SUITE` or `nix:CACHE`."""
     kind = text.partition(":")[0]
+    pattern = r"nix(?::\S+)?" if kind == "nix" else r"[a-z][a-z0-9-]*(?::[^\s:]+)?"
+    if not re.fullmatch(pattern, text):
+        raise UsageError(f"{where}: {text!r} is not a source", hint="a source is written as debian:bookworm")
     if kind not in sources.KINDS:
         raise UsageError(
             f"{where}: there is no kind of source called {kind!r}",
             hint=near(kind, sources.KINDS, "kinds are "),
+        )
+    return text
+
+
+def essentials_of_nix(text: str, *, where: str) -> str:
+    """One of `ESSENTIALS_OF_NIX`."""
+    if text not in ESSENTIALS_OF_NIX:
+        raise UsageError(
+            f"{where}: {text!r} are no essentials", hint=near(text, ESSENTIALS_OF_NIX, "there are ")
+        )
+    return text
+
+
+def trusted_key(text: str, *, where: str) -> str:
+    """`NAME:KEY`, an Ed25519 public key in base64 as Nix writes it."""
+    import base64
+    import binascii
+
+    name, _, key = text.partition(":")
+    try:
+        sound = bool(name) and len(base64.b64decode(key, validate=True)) == 32
+    except binascii.Error:
+        sound = False
+    if not sound:
+        raise UsageError(
+            f"{where}: {text!r} is not a public key of a cache", hint="it is written as NAME:KEY, in base64"
         )
     return text
 

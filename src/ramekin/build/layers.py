@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -35,10 +35,11 @@ class Terms:
     compression: Compression
     epoch: int | None = None
 
-    def parts(self) -> tuple[str | int, ...]:
-        """The parts of an action key that stand for these terms."""
+    def parts(self, kinds: Iterable[str]) -> tuple[str | int, ...]:
+        """The parts of an action key that stand for these terms, for packages of some kinds."""
         epoch = "" if self.epoch is None else str(self.epoch)
-        return (REVISION, *self.preparation.parts(), self.compression.identity, epoch)
+        prepared = [part for kind in kinds for part in self.preparation.parts(kind)]
+        return (REVISION, *prepared, self.compression.identity, epoch)
 
 
 class MadeLayer(msgspec.Struct, frozen=True):
@@ -57,7 +58,8 @@ def group_key(group: Group, terms: Terms, hidden: Hidden) -> Key:
         for path, to in sorted(hidden.get(package.name, {}).items())
     ]
     digests = [f"{package.name} {package.digest} {package.version}" for package in group.packages]
-    return key("layer", *terms.parts(), len(digests), *digests, *moves)
+    kinds = sorted({package.kind for package in group.packages})
+    return key("layer", *terms.parts(kinds), len(digests), *digests, *moves)
 
 
 def find(group: Group, terms: Terms, hidden: Hidden, store: Store) -> MadeLayer | None:

@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -22,6 +22,9 @@ from ramekin.sources.protocol import Package, Reason, Resolution, SuiteFacts
 from ramekin.store import digest as digests
 from ramekin.store.digest import Digest
 
+if TYPE_CHECKING:
+    from ramekin.sources.nix.model import NixPackage
+
 VERSION: Literal[1] = 1
 NAME = "ramekin.lock.json"
 
@@ -30,13 +33,29 @@ class LockError(RamekinError):
     """The lock does not answer the request that was made."""
 
 
+class LockedPath(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a cache and a channel said of a store path, as `sources.nix.model.NixPackage` has it.
+
+    `itself` says whether it refers to itself, `signatures` are those that the cache had.
+    """
+
+    itself: bool = False
+    deriver: str = ""
+    ca: str = ""
+    attribute: str = ""
+    output: str = ""
+    priority: int = 5
+    program: str = ""
+    signatures: tuple[str, ...] = ()
+
+
 class LockedPackage(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
     """A package pinned. `size` and `installed_size` are in bytes, `sha256` is bare hex.
 
     `needs` are the names of the chosen packages that it depends on, `by` and `relation` say who asked for it
-    (`""` for the user), `replaces` whose files it may take over.
+    (`""` for the user), `replaces` whose files it may take over. `path` is set for store paths of Nix.
     """
 
     name: str
@@ -53,9 +72,12 @@ class LockedPackage(
     relation: str = ""
     needs: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    path: LockedPath | None = None
 
     def package(self) -> Package:
         """The package, without its description, which no lock holds."""
+        if self.path is not None:
+            return self._store_path(self.path)
         return Package(
             name=self.name,
             version=self.version,
@@ -67,6 +89,29 @@ class LockedPackage(
             origin_version=self.origin_version,
             suite=self.suite,
             location=self.location,
+        )
+
+    def _store_path(self, path: LockedPath) -> NixPackage:
+        from ramekin.sources.nix.model import NixPackage
+
+        return NixPackage(
+            name=self.name,
+            version=self.version,
+            architecture=self.architecture,
+            digest=digests.from_hex(self.sha256),
+            size=self.size,
+            installed_size=self.installed_size,
+            origin=self.origin,
+            origin_version=self.origin_version,
+            suite=self.suite,
+            location=self.location,
+            references=tuple(sorted((*self.needs, *((self.name,) if path.itself else ())))),
+            deriver=path.deriver,
+            ca=path.ca,
+            attribute=path.attribute,
+            output=path.output,
+            priority=path.priority,
+            program=path.program,
         )
 
 
@@ -108,15 +153,23 @@ class LockedClosure(
         """What an image looks like below its packages."""
         return SuiteFacts(self.suite.name, dict(self.suite.merged), self.suite.os_release)
 
+    def signatures(self) -> dict[str, tuple[str, ...]]:
+        """The signatures of store paths by the names of their packages."""
+        return {package.name: package.path.signatures for package in self.packages if package.path}
+
 
 class LockedImage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One image pinned, with those parts of its request that decide which packages it has."""
+    """One image pinned, with those parts of its request that decide which packages it has.
+
+    `essentials` are `NixChoices.essentials`.
+    """
 
     source: str
     packages: tuple[str, ...]
     recommends: bool = False
     closure: str = "packages"
     leave_out: tuple[str, ...] = ()
+    essentials: str = ""
     architectures: dict[str, LockedClosure]
 
 
@@ -132,15 +185,20 @@ class LockFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
 
 
 def closure(
-    resolution: Resolution, *, state: Digest, facts: SuiteFacts, wanted: tuple[str, ...] = ()
+    resolution: Resolution,
+    *,
+    state: Digest,
+    facts: SuiteFacts,
+    wanted: tuple[str, ...] = (),
+    signatures: Mapping[str, tuple[str, ...]] | None = None,
 ) -> LockedClosure:
-    """Pin a resolution that an index of the given `state` gave."""
+    """Pin a resolution that an index of the given `state` gave; `signatures` are of store paths."""
     return LockedClosure(
         state=state,
         requested=resolution.requested,
         wanted=wanted,
         suite=LockedSuite(name=facts.name, merged=dict(facts.merged), os_release=facts.os_release),
-        packages=tuple(_pin(package, resolution) for package in resolution.packages),
+        packages=tuple(_pin(package, resolution, signatures or {}) for package in resolution.packages),
     )
 
 
@@ -152,12 +210,22 @@ def image(request: ImageRequest, closures: Mapping[str, LockedClosure]) -> Locke
         recommends=request.recommends,
         closure=request.closure,
         leave_out=tuple(sorted(set(request.leave_out))),
+        essentials=_essentials(request),
         architectures={name: closures[name] for name in sorted(closures)},
     )
 
 
-def _pin(package: Package, resolution: Resolution) -> LockedPackage:
+def _essentials(request: ImageRequest) -> str:
+    return (request.nix.essentials or "") if request.nix else ""
+
+
+def _pin(
+    package: Package, resolution: Resolution, signatures: Mapping[str, tuple[str, ...]]
+) -> LockedPackage:
     reason = resolution.reasons.get(package.name, Reason("", ""))
+    path: LockedPath | None = None
+    if package.kind == "nix":
+        path = _pin_path(cast("NixPackage", package), signatures.get(package.name, ()))
     return LockedPackage(
         name=package.name,
         version=package.version,
@@ -173,6 +241,20 @@ def _pin(package: Package, resolution: Resolution) -> LockedPackage:
         relation=reason.relation,
         needs=tuple(resolution.edges.get(package.name, ())),
         replaces=tuple(resolution.replaces.get(package.name, ())),
+        path=path,
+    )
+
+
+def _pin_path(package: NixPackage, signatures: tuple[str, ...]) -> LockedPath:
+    return LockedPath(
+        itself=package.name in package.references,
+        deriver=package.deriver,
+        ca=package.ca,
+        attribute=package.attribute,
+        output=package.output,
+        priority=package.priority,
+        program=package.program,
+        signatures=tuple(sorted(signatures)),
     )
 
 
@@ -189,6 +271,8 @@ def disagreements(request: ImageRequest, locked: LockedImage) -> tuple[str, ...]
     if request.closure != locked.closure:
         found.append(f"the closure is by {request.closure}, locked is by {locked.closure}")
     found += _sets("left-out essential", request.leave_out, locked.leave_out)
+    if (asked := _essentials(request)) != locked.essentials:
+        found.append(f"essentials are {asked or 'own'}, locked are {locked.essentials or 'own'}")
     found += [
         f"architecture {name} is not locked"
         for name in request.architectures

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ramekin import closure, workers
 from ramekin.closure import evidence as evidence_room
@@ -23,6 +23,9 @@ from ramekin.sources.protocol import Package, Source, SuiteFacts
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
+
+if TYPE_CHECKING:
+    from ramekin.sources.nix.model import NixPackage
 
 HELD = 768 << 20
 """Bytes of unpacked files that a build keeps on disk for the layers it is about to write."""
@@ -39,8 +42,15 @@ class Preparation:
     architecture: str
     slices: SliceChoice
 
-    def parts(self) -> tuple[str, ...]:
-        """The parts of an action key that stand for this preparation."""
+    def parts(self, kind: str) -> tuple[str, ...]:
+        """The parts of an action key that stand for this preparation of packages of a kind.
+
+        A store path of Nix is prepared alike for all images.
+        """
+        if kind == "nix":
+            from ramekin.closure import storepaths
+
+            return (kind, storepaths.revision())
         merged = " ".join(f"{old}>{new}" for old, new in sorted(self.suite.merged.items()))
         return (closure.revision(), self.architecture, merged, self.slices.identity)
 
@@ -76,7 +86,7 @@ class Bench:
     def tree(self, package: Package, how: Preparation) -> Tree:
         """The prepared tree of a package, held from when it was examined or made again."""
         with self._lock:
-            held = self._trees.pop((package.digest, how.parts()), None)
+            held = self._trees.pop((package.digest, how.parts(package.kind)), None)
             self._held -= held.size if held is not None else 0
         return held if held is not None else self._prepare(package, how).tree
 
@@ -89,11 +99,12 @@ class Bench:
 
     def known(self, package: Package, how: Preparation, *, evidence: bool) -> Examined | None:
         """What this build or an earlier one found out of a package, if it did."""
-        found = self._known.get((package.digest, how.parts()))
+        name = (package.digest, how.parts(package.kind))
+        found = self._known.get(name)
         if found is None or (evidence and found.evidence is None):
             found = recall(package, how, self.store, evidence=evidence)
             if found is not None:
-                self._known[package.digest, how.parts()] = found
+                self._known[name] = found
         return found
 
     def examine(self, package: Package, how: Preparation, *, evidence: bool) -> Examined:
@@ -102,14 +113,20 @@ class Bench:
         self._hold(package, how, ready.tree)
         self.store.record(_key("facts", package, how), facts_of.encode(ready.facts))
         examined = Examined(ready.facts, None)
-        if evidence:
+        if evidence and package.kind == "nix":
+            from ramekin.closure.storepaths import scan as of_paths
+
+            known = of_paths.evidence(ready, references(package))
+            self.store.record(_key("evidence", package, how), evidence_of.encode(known))
+            examined = Examined(ready.facts, known)
+        elif evidence:
             from ramekin.closure.evidence.scan import scan
 
             scanned = scan(ready)
             self.store.record(_key("detail", package, how), evidence_of.encode(scanned.detail))
             self.store.record(_key("evidence", package, how), evidence_of.encode(scanned.evidence))
             examined = Examined(ready.facts, scanned.evidence)
-        self._known[package.digest, how.parts()] = examined
+        self._known[package.digest, how.parts(package.kind)] = examined
         return examined
 
     def detail(self, package: Package, how: Preparation) -> PackageDetail:
@@ -117,11 +134,21 @@ class Bench:
         data = self.store.result(_key("detail", package, how))
         if data is not None:
             return evidence_of.decode_detail(data)
+        if package.kind == "nix":
+            from ramekin.closure.storepaths import scan as of_paths
+
+            found = of_paths.detail(self._prepare(package, how), references(package))
+            self.store.record(_key("detail", package, how), evidence_of.encode(found))
+            return found
         from ramekin.closure.evidence.scan import scan
 
         return scan(self._prepare(package, how)).detail
 
     def _prepare(self, package: Package, how: Preparation) -> Prepared:
+        if package.kind == "nix":
+            from ramekin.closure.storepaths.prepare import prepare as prepare_path
+
+            return prepare_path(self.source.open(package), architecture=how.architecture)
         from ramekin.closure.prepare import prepare
 
         return prepare(
@@ -129,7 +156,7 @@ class Bench:
         )
 
     def _hold(self, package: Package, how: Preparation, files: Tree) -> None:
-        name = (package.digest, how.parts())
+        name = (package.digest, how.parts(package.kind))
         with self._lock:
             if name not in self._trees and self._held + files.size <= HELD:
                 self._trees[name] = files
@@ -138,7 +165,14 @@ class Bench:
 
 def _key(what: str, package: Package, how: Preparation) -> Key:
     room = "" if what == "facts" else evidence_room.revision()
-    return key(what, room, package.digest, package.name, package.version, *how.parts())
+    if package.kind == "nix":
+        room = "" if what == "facts" else " ".join(references(package))
+    return key(what, room, package.digest, package.name, package.version, *how.parts(package.kind))
+
+
+def references(package: Package) -> tuple[str, ...]:
+    """The base names of the store paths that a store path refers to."""
+    return tuple(sorted(cast("NixPackage", package).references))
 
 
 def recall(package: Package, how: Preparation, store: Store, *, evidence: bool) -> Examined | None:

@@ -14,9 +14,13 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from ramekin.errors import UsageError
+from ramekin.sources import KINDS
 from ramekin.sources.mirror import Mirror
 
 Value = TypeVar("Value")
+
+STORE_PATHS = "/nix/store/"
+"""How a package begins that can only be a store path of Nix; so is one that holds a `#`."""
 
 LAYERS = 64
 """How many layers an image has at most when nothing else is asked for."""
@@ -56,10 +60,29 @@ _SPELLINGS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NixChoices:
+    """What one place says of packages from Nix; None and empty say nothing.
+
+    `caches`, `trusted_keys` and `channel` are those of `sources.nix.source.NixSettings`. `essentials` says
+    whose CA certificates and time zones an image has that holds nothing but store paths: nobody's (`own`, the
+    usual), or those of the packages of `nixpkgs` or `debian`. `links` says whether what was asked for is
+    linked from `/bin` and the like (usually), `database` whether the image tells Nix what is in its store.
+    """
+
+    caches: tuple[str, ...] = ()
+    trusted_keys: tuple[str, ...] = ()
+    channel: str | None = None
+    essentials: str | None = None
+    links: bool | None = None
+    database: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
     """One image that was asked for, every default filled in.
 
-    `packages` are `name`, `name=version` or `name/suite`, `architectures` Debian names. `entrypoint` and
+    `packages` are `name`, `name=version` or `name/suite`, or what else their source understands; those of
+    another kind than `source` have theirs before a colon. `architectures` are Debian names. `entrypoint` and
     `cmd` are None where the recipe or the first package decides, and empty where there shall be none.
     `leave_out` names essentials. `expose` holds `PORT/PROTOCOL`. `tag` is `NAME[:TAG]` or empty, `target` a
     transport's reference or empty for `oci:./NAME`; `sbom` is `cyclonedx` or empty. `closure` says what of
@@ -92,6 +115,30 @@ class ImageRequest:
     recommends: bool = False
     closure: str = "packages"
     layers: int = LAYERS
+    nix: NixChoices | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of `source`."""
+        return self.source.partition(":")[0]
+
+    def by_kind(self) -> dict[str, tuple[str, ...]]:
+        """The packages by the kind of source that they are asked of, without it before them."""
+        found: dict[str, list[str]] = {}
+        for text in self.packages:
+            kind, name = split_kind(text)
+            found.setdefault(kind or self.kind, []).append(name)
+        return {kind: tuple(names) for kind, names in found.items()}
+
+
+def as_data(request: ImageRequest) -> dict[str, object]:
+    """A request as plain data for the keys of actions, the same in all versions where nothing new is said."""
+    import msgspec
+
+    data: dict[str, object] = msgspec.to_builtins(request)
+    if request.nix is None:
+        del data["nix"]
+    return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +171,7 @@ class Choices:
     recommends: bool | None = None
     closure: str | None = None
     layers: int | None = None
+    nix: NixChoices | None = None
 
 
 def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
@@ -133,10 +181,13 @@ def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
     name, and of everything else the first that is said stands. Of `keep` and `drop` for one slice the first
     place wins. `UsageError` names `where` when that is not a request.
     """
+    source, packages = _kinds(
+        _first((place.source for place in places), "debian"), _union(place.packages for place in places)
+    )
     request = ImageRequest(
         name=name,
-        packages=_union(place.packages for place in places),
-        source=_first((place.source for place in places), "debian"),
+        packages=packages,
+        source=source,
         mirrors=_first((place.mirrors or None for place in places), ()),
         architectures=_first((place.architectures or None for place in places), ()) or (host_architecture(),),
         compression=_first((place.compression for place in places), "gzip"),
@@ -158,6 +209,7 @@ def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
         recommends=_first((place.recommends for place in places), False),
         closure=_first((place.closure for place in places), "packages"),
         layers=_first((place.layers for place in places), LAYERS),
+        nix=_nix([place.nix for place in places if place.nix is not None]),
     )
     if not request.packages:
         raise UsageError(f"{where} names no package", hint="name at least one")
@@ -167,6 +219,33 @@ def fold(name: str, places: Sequence[Choices], *, where: str) -> ImageRequest:
                 f"{where}: {text!r} is no text", hint="images hold UTF-8; is the locale that of the terminal?"
             )
     return request
+
+
+def _kinds(source: str, packages: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The source that an image is of, and its packages with a kind before those that are of another.
+
+    Where all packages are of one other kind, the image is of that kind.
+    """
+    own = source.partition(":")[0]
+    asked = [(kind or own, name) for kind, name in map(split_kind, packages)]
+    kinds = {kind for kind, _ in asked}
+    if len(kinds) == 1 and own not in kinds:
+        (own,) = kinds
+        source = own
+    return source, _union([[name if kind == own else f"{kind}:{name}" for kind, name in asked]])
+
+
+def _nix(places: Sequence[NixChoices]) -> NixChoices | None:
+    if not places:
+        return None
+    return NixChoices(
+        caches=_union(place.caches for place in places),
+        trusted_keys=_union(place.trusted_keys for place in places),
+        channel=_first((place.channel for place in places), None),
+        essentials=_first((place.essentials for place in places), None),
+        links=_first((place.links for place in places), None),
+        database=_first((place.database for place in places), None),
+    )
 
 
 def _texts(request: ImageRequest) -> Iterator[str]:
@@ -236,6 +315,26 @@ def architectures(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def split_kind(package: str) -> tuple[str, str]:
+    """The kind of source that a request for a package names, or nothing, and the rest of it."""
+    kind, colon, name = package.partition(":")
+    if colon and kind in KINDS:
+        return kind, name
+    return ("nix" if package.startswith(STORE_PATHS) or "#" in package else ""), package
+
+
 def bare_name(package: str) -> str:
-    """The name in a request for a package, without a pin or an architecture."""
-    return re.split(r"[=/:]", package, maxsplit=1)[0]
+    """The name in a request for a package, without its source, a pin, an architecture or an output.
+
+    Of a store path it is the name without hash and version, of `FLAKE#attr` the end of the attribute.
+    """
+    _, text = split_kind(package)
+    if "#" in text:
+        text = text.rpartition("#")[2].rpartition(".")[2]
+    text = text.removeprefix(STORE_PATHS).partition("^")[0]
+    if found := _STORE_NAME.fullmatch(text):
+        return found[1]
+    return re.split(r"[=/:]", text, maxsplit=1)[0]
+
+
+_STORE_NAME = re.compile(r"[0-9a-df-np-sv-z]{32}-(.+?)(?:-[0-9].*)?", re.DOTALL)
