@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from ramekin.sources.debian import apt, state, suites
 from ramekin.sources.debian.apt import Configuration, SourceEntry
 from ramekin.sources.debian.state import DamagedError, State
 from ramekin.sources.debian.suites import Place
+from ramekin.sources.folder import index_folder
 from ramekin.sources.mirror import Mirror
 from ramekin.sources.protocol import Arrived, Package, PackageContent, Resolution, SuiteFacts, ignored
 from ramekin.store.action import Key, key
@@ -301,14 +301,6 @@ class DebianSource:
                     return tree[path].read().decode("utf-8", "replace")
         # a private archive need not have base-files
         return f'PRETTY_NAME="Debian GNU/Linux {codename}"\nID=debian\nVERSION_CODENAME={codename}\n'
-
-
-def index_folder(store: Store) -> Path:
-    """Where indexes are: in the store's folder, or in the cache folder for a store that is not local."""
-    if store.root is not None:
-        return store.root / "indexes"
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(cache if cache.startswith("/") else Path("~/.cache").expanduser()) / "ramekin" / "indexes"
 
 
 def _configuration(settings: DebianSettings) -> Configuration:

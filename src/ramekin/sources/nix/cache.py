@@ -155,14 +155,14 @@ class Caches:
 
     # --- single paths ------------------------------------------------------------------------------------
 
-    def info(self, asked: str, progress: Progress = SILENT) -> NarInfo:
-        """The believed narinfo of the path with the hash `asked`.
+    def info(self, asked: str, progress: Progress = SILENT, *, name: str = "") -> NarInfo:
+        """The believed narinfo of the path with the hash `asked`, called `name` if that is known.
 
         `NotFoundError` when no cache has it; `SignatureError` or `FormatError` when what caches say of it
         is not believed; `NetworkError` when one that may have it cannot be reached.
         """
         found = self.kept(asked)
-        return self._asked(asked, progress) if found is None else found
+        return self._asked(asked, progress, name) if found is None else found
 
     def has(self, asked: str) -> bool:
         """Whether a cache has the path with the hash `asked`, believed."""
@@ -201,7 +201,7 @@ class Caches:
     def _key(self, what: str, asked: str) -> Key:
         return key(f"nix {what}", REVISION, self.identity, asked)
 
-    def _asked(self, asked: str, progress: Progress) -> NarInfo:
+    def _asked(self, asked: str, progress: Progress, name: str) -> NarInfo:
         failures: list[RamekinError] = []
         for cache in self.order:
             if (down := self._down.get(cache.url)) is not None:
@@ -232,7 +232,7 @@ class Caches:
             raise failure
         names = ", ".join(cache.url for cache in self.order)
         raise NotFoundError(
-            f"{names} has no store path with the hash {asked}",
+            f"{names} has no {name or f'store path with the hash {asked}'}",
             hint="name another cache that has it, or copy it there: `nix copy --to CACHE PATH`",
         )
 
@@ -275,7 +275,7 @@ class Caches:
         level = _by_hash(roots)
         with progress.task("store paths", unit="paths") as task:
             while level:
-                for asked, info in self._several(list(level), progress).items():
+                for asked, info in self._several(level, progress).items():
                     if info.base != level[asked]:
                         raise FormatError(
                             f"{info.cache}: {info.base} stands where {level[asked]} should",
@@ -294,7 +294,7 @@ class Caches:
                 level = _by_hash(following)
         return found
 
-    def _several(self, wanted: Sequence[str], progress: Progress) -> dict[str, NarInfo]:
+    def _several(self, wanted: Mapping[str, str], progress: Progress) -> dict[str, NarInfo]:
         found: dict[str, NarInfo] = {}
         missing: list[str] = []
         for asked in wanted:
@@ -309,7 +309,7 @@ class Caches:
 
             def ask(asked: str, check: workers.Check) -> NarInfo:
                 check()
-                return self._asked(asked, progress)
+                return self._asked(asked, progress, wanted[asked])
 
             found.update(zip(missing, workers.each(ask, missing, jobs=jobs), strict=True))
         return found

@@ -24,7 +24,7 @@ from ramekin.progress import Progress, Task
 from ramekin.sources.nix import compression, content, paths
 from ramekin.sources.nix.cache import Caches
 from ramekin.sources.nix.narinfo import NarInfo
-from ramekin.sources.protocol import Package
+from ramekin.sources.protocol import Arrived, Package, ignored
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
@@ -41,32 +41,34 @@ def packages(
     caches: Caches,
     progress: Progress,
     *,
+    arrived: Arrived = ignored,
     jobs: int = JOBS,
     limit: int,
 ) -> None:
-    """Have each package's NAR in `store`; those of more than `limit` bytes are refused.
+    """Have each package's NAR in `store`, and tell `arrived`; those of more than `limit` bytes are refused.
 
     `NotFoundError` when no cache has a package any more, `DigestMismatchError` when all give other bytes,
     `NetworkError` when none answers. What was fetched before a failure stays.
     """
-    missing: dict[Digest, Package] = {}
+    # two paths that do not name themselves may have the same NAR
+    alike: dict[Digest, list[Package]] = {}
     for package in wanted:
-        if package.digest not in missing and not store.has(package.digest):
-            missing[package.digest] = package
-    if not missing:
-        return
-    for package in missing.values():
+        alike.setdefault(package.digest, []).append(package)
         if package.size > limit:
             raise FormatError(
                 f"{package.name} has {package.size} bytes, more than the {limit} that are taken",
                 hint="raise the limit if you want such a package",
             )
     # the longest first, so that none is left over at the end
-    order = sorted(missing.values(), key=lambda package: (-package.size, package.name))
-    with progress.task(f"fetch {len(order)} store paths", total=sum(one.size for one in order)) as task:
+    order = sorted(alike.values(), key=lambda group: (-group[0].size, group[0].name))
+    with progress.task(
+        f"fetch {len(order)} store paths", total=sum(group[0].size for group in order)
+    ) as task:
 
-        def work(package: Package, check: workers.Check) -> None:
-            _one(package, store, caches, task, check)
+        def work(group: list[Package], check: workers.Check) -> None:
+            _one(group[0], store, caches, task, check)
+            for package in group:
+                arrived(package)
 
         workers.each(work, order, jobs=jobs)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -74,6 +75,15 @@ def file_size(head: bytes) -> int | None:
     if len(head) < FILE_HEAD or not head.startswith(start):
         return None
     return int.from_bytes(head[len(start) : FILE_HEAD], "little")
+
+
+PROGRAM_HEAD = len(_CONTENTS) + 8 + 20
+
+
+def programs() -> re.Pattern[bytes]:
+    """What finds the contents of a NAR that are ELF or Mach-O files: group 1 is the first 20 bytes of one."""
+    magics = rb"\x7fELF|\xcf\xfa\xed\xfe|\xca\xfe\xba\xbe\x00\x00\x00[\x01-\x08]"
+    return re.compile(re.escape(_CONTENTS) + rb".{8}((?=" + magics + rb").{20})", re.DOTALL)
 
 
 def read(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ramekin.errors import UsageError
-from ramekin.progress import SILENT, Progress
+from ramekin.progress import Progress
 from ramekin.sources.nix import paths
 from ramekin.sources.nix.model import NixPackage
-from ramekin.sources.protocol import Package, PackageContent, Reason, Resolution, SuiteFacts
+from ramekin.sources.protocol import Arrived, Package, PackageContent, Reason, Resolution, SuiteFacts, ignored
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
@@ -37,7 +37,8 @@ class NixSettings:
     machine's nix.conf count. `trusted_keys` are `NAME:BASE64` public keys in place of its
     `trusted-public-keys`. `channel` is the URL or folder that has `store-paths.xz` and `packages.json.br`;
     either can be named alone by `store_paths` and `packages`. `nix_dir` is where nix.conf is. `max_age` is in
-    seconds. `nar_limit` is how many bytes one NAR may have. `nix` is the program that evaluates `FLAKE#attr`.
+    seconds. `nar_limit` is how many bytes one NAR may have. `nix` is the program that evaluates
+    `FLAKE#attr`, which is refused where that is empty.
     """
 
     caches: tuple[str, ...] = ()
@@ -107,6 +108,18 @@ class NixSource:
         )
 
     @cached_property
+    def channel_connections(self) -> Connections:
+        """For what is not signed: by https only, but from this machine itself."""
+        from ramekin.sources.nix.places import Connections
+
+        return Connections(
+            timeout=self._settings.timeout,
+            retries=self._settings.retries,
+            netrc=self._configuration.netrc,
+            plain_http=False,
+        )
+
+    @cached_property
     def caches(self) -> Caches:
         """The caches that it asks."""
         from ramekin.sources.nix.cache import Cache, Caches
@@ -121,7 +134,7 @@ class NixSource:
         from ramekin.sources.nix.names import Names
 
         with self._lock:
-            return Names(self.caches, self._store, self._settings)
+            return Names(self.caches, self._store, self._settings, self.channel_connections, self.name)
 
     def refresh(self, architectures: Sequence[str], progress: Progress, *, force: bool = False) -> Digest:
         """Bring the channel's files up to date and give the digest of all that `resolve` depends on."""
@@ -166,15 +179,22 @@ class NixSource:
         """No folder is merged and no os-release given: a store path brings nothing outside the store."""
         return SuiteFacts(self.name, {}, "")
 
-    def fetch(self, packages: Iterable[Package], progress: Progress) -> None:
-        """Have each package's NAR in the store, verified, fetched in parallel."""
-        wanted = [package for package in packages if not self._store.has(package.digest)]
-        if wanted:
+    def fetch(self, packages: Iterable[Package], progress: Progress, *, arrived: Arrived = ignored) -> None:
+        """Have each package's NAR in the store, verified, fetched in parallel; `arrived` is told of all."""
+        wanted = list(packages)
+        missing = [package for package in wanted if not self._store.has(package.digest)]
+        absent = {package.digest for package in missing}
+        for package in wanted:
+            if package.digest not in absent:
+                arrived(package)
+        if missing:
             from ramekin.sources.nix import fetch
 
             jobs = min(self._settings.jobs, fetch.JOBS)
             limit = self._settings.nar_limit
-            fetch.packages(wanted, self._store, self.caches, progress, jobs=jobs, limit=limit)
+            fetch.packages(
+                missing, self._store, self.caches, progress, arrived=arrived, jobs=jobs, limit=limit
+            )
 
     def open(self, package: Package) -> PackageContent:
         """The files of a package that is in the store, below the store's folder as the root is `/`."""
@@ -210,7 +230,10 @@ class NixSource:
 
     def infos(self, packages: Iterable[Package]) -> Mapping[str, NarInfo]:
         """The believed narinfo of each package by its name, for the Nix database and for `why`."""
-        return {package.name: self.caches.info(paths.hash_of(package.name), SILENT) for package in packages}
+        return {
+            package.name: self.caches.info(paths.hash_of(package.name), name=package.name)
+            for package in packages
+        }
 
 
 def _package(info: NarInfo, architecture: str, found: Found | None) -> NixPackage:
@@ -233,4 +256,5 @@ def _package(info: NarInfo, architecture: str, found: Found | None) -> NixPackag
         attribute=found.attribute if found else "",
         output=found.output if found else "",
         priority=found.priority if found else 5,
+        program=found.program if found else "",
     )
