@@ -5,8 +5,8 @@
 
 All mounts are in the keeper's own mount namespace, files that the container writes are in a tmpfs there, and
 all processes are in its PID namespace. When the keeper ends, however it ends, the kernel takes all of it
-away. The keeper dies with the warden, and the warden ends when ramekin does, removing the folders that ramekin did
-not come to remove.
+away. The keeper dies with the warden, and the warden ends when ramekin does, removing the folders that ramekin
+did not come to remove.
 
 Run as `python -m ramekin.slim.sandbox.keeper DESCRIPTOR`, the descriptor being that of the plan.
 """
@@ -15,21 +15,27 @@ Run as `python -m ramekin.slim.sandbox.keeper DESCRIPTOR`, the descriptor being 
 from __future__ import annotations
 
 import array
+import errno
 import os
+import re
 import select
 import selectors
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from ramekin.image.running.container import Identity, make_place
-from ramekin.slim.sandbox import joining, kernel, network, upper
+from ramekin.slim.sandbox import filters, joining, kernel, network, rights, syscalls, upper
+from ramekin.slim.sandbox.calls import PATH_CALLS
 from ramekin.slim.sandbox.fanotify import FileEvents
+from ramekin.slim.sandbox.notified import Calls
 from ramekin.slim.sandbox.plan import Place, Plan, Process, Record, Reply, Request, State, Watching
 
 FOLDER = "/tmp"
@@ -45,6 +51,7 @@ RESOLV = "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"
 _NAMESPACES = (
     kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 )
+_CHILD = re.compile(rb'"child-pid": *([0-9]+)[^0-9]')
 _PULSE = 0.1
 """Seconds between two looks at how full the container's file system is."""
 
@@ -132,6 +139,7 @@ class Keeper:
         self._events: FileEvents | None = None
         self._program = 0
         self._runtime = 0
+        self._information = b""
         self._ended: int | None = None
         self._full = False
         self._trouble = ""
@@ -139,7 +147,10 @@ class Keeper:
         """Pipes on which somebody waits for the wait status of a child of ours."""
         self._running: dict[int, int] = {}
         """The process in the container that a child of ours stands for."""
-        self._pid_file = f"{FOLDER}/pid"
+        self._calls: Calls | None = None
+        self._filter = b""
+        self._numbers = syscalls.numbers(os.uname().machine)
+        self._listening: set[str] = set()
 
     def start(self) -> None:
         """Lay the sandbox out and start the container in it."""
@@ -149,6 +160,7 @@ class Keeper:
         if self._plan.watching == Watching.FANOTIFY:
             self._events = FileEvents(MERGED)
             self._on(self._events.fileno(), self._events.take)
+        self._prepare_filter()
         wakes, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -171,8 +183,66 @@ class Keeper:
     def _on(self, descriptor: int, call: Callable[[], None]) -> None:
         self._waiting.register(descriptor, selectors.EVENT_READ, call)
 
+    def _prepare_filter(self) -> None:
+        """Make ready to note system calls, where that is asked for and this machine's are known."""
+        watching = Watching(self._plan.watching)
+        by_calls = watching in (Watching.SECCOMP, Watching.LOOKUPS)
+        if not by_calls and not (self._plan.syscalls and self._numbers):
+            return
+        if not self._numbers:
+            raise OSError(errno.ENOSYS, f"system calls of {os.uname().machine} are not known")
+        paths = PATH_CALLS if by_calls else ()
+        self._filter = filters.noted(paths=paths, unusual=self._plan.syscalls, table=self._numbers)
+        removed: frozenset[str] = frozenset()
+        if self._plan.removed >= 0:
+            with open(self._plan.removed, "rb") as file:
+                removed = frozenset("/" + os.fsdecode(path) for path in file.read().split(b"\0") if path)
+        runtimes = set()
+        for program in (shutil.which(self._plan.runtime), sys.executable):
+            if program:
+                found = os.stat(program)
+                runtimes.add((found.st_dev, found.st_ino))
+        self._calls = Calls(MERGED, watching, removed, frozenset(runtimes))
+
+    def _listen(self) -> int:
+        """The end of a pair of sockets to which a child of ours sends the listener of its filter, or -1."""
+        if not self._filter:
+            return -1
+        ours, theirs = socket.socketpair()
+
+        def take() -> None:
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+            self._waiting.unregister(ours.fileno())
+            ours.close()
+            for listener in descriptors:
+                self._on(listener, partial(self._hear, listener))
+
+        self._on(ours.fileno(), take)
+        return theirs.detach()
+
+    def _hear(self, listener: int) -> None:
+        if self._calls is not None and not self._calls.take(listener):
+            self._waiting.unregister(listener)
+            os.close(listener)
+
+    def _submit(self, sends: int) -> None:
+        """In a child: be under the filter from now on, after everything else that we do ourselves."""
+        if sends < 0:
+            return
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        try:
+            listener = filters.install(self._filter, self._numbers["seccomp"])
+        except OSError:
+            if Watching(self._plan.watching) is Watching.FANOTIFY:
+                # what is lost is only what the profile would have been made from
+                return
+            raise
+        with socket.socket(fileno=sends) as channel:
+            socket.send_fds(channel, [b"f"], [listener])
+
     def _launch(self) -> None:
         plan = self._plan
+        sends = self._listen()
         command = list(plan.command)
         told = tells = -1
         if plan.runtime == "bwrap":
@@ -193,33 +263,35 @@ class Keeper:
                     os.setgroups(plan.become.groups)
                     os.setresgid(*[plan.become.gid] * 3)
                     os.setresuid(*[plan.become.uid] * 3)
+                self._submit(sends)
                 os.execvp(command[0], command)
             except OSError as error:
                 os.write(2, f"{command[0]} cannot be started: {error.strerror}\n".encode())
             finally:
                 os._exit(127)
         os.close(plan.log)
+        if sends >= 0:
+            os.close(sends)
         self._runtime = pid
         if tells >= 0:
             os.close(tells)
             self._on(told, lambda: self._told(told))
 
     def _told(self, told: int) -> None:
-        """Learn from bubblewrap which process the program is."""
-        import re
-
+        """Learn from bubblewrap, which tells it bit by bit, which process the program is."""
         data = os.read(told, 1 << 12)
-        found = re.search(rb'"child-pid": *([0-9]+)', data)
-        if found is not None:
+        self._information += data
+        if (found := _CHILD.search(self._information)) is not None:
             self._program = int(found[1])
-        self._waiting.unregister(told)
-        os.close(told)
+        if not data:
+            self._waiting.unregister(told)
+            os.close(told)
 
     def _inside(self) -> int:
         """The container's first process; `OSError` when it has ended, or is not there yet."""
         if not self._program and self._plan.runtime == "runc":
             with suppress(OSError, ValueError):
-                self._program = int(Path(self._pid_file).read_text())
+                self._program = int(Path(f"{FOLDER}/pid").read_text())
         if not self._program or self._ended is not None:
             raise ProcessLookupError("the program is not running")
         return self._program
@@ -274,9 +346,16 @@ class Keeper:
             self._control.sendmsg(message)
 
     def _do_state(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
-        return (Reply(state=State(self._ended, self._full, network.listening(), self._trouble)),)
+        return (Reply(state=State(self._ended, self._full, self._look(), self._trouble)),)
+
+    def _look(self) -> tuple[str, ...]:
+        """What the container listens on now."""
+        found = network.listening()
+        self._listening.update(found)
+        return found
 
     def _do_signal(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
+        self._look()
         if self._ended is not None:
             return (Reply(),)
         inside = self._inside()
@@ -307,17 +386,20 @@ class Keeper:
             raise ValueError("exec needs a process and four descriptors")
         inside = self._inside()
         told, tells = os.pipe()
+        sends = self._listen()
         child = os.fork()
         if child == 0:
             try:
                 self._forget()
                 os.close(told)
-                _run_inside(inside, process, descriptors, tells)
+                _run_inside(inside, process, descriptors, tells, lambda: self._submit(sends))
             except BaseException as error:
                 os.write(descriptors[2], f"{process.argv[0]}: {_words(error)}\n".encode())
             finally:
                 os._exit(127)
         os.close(tells)
+        if sends >= 0:
+            os.close(sends)
         with open(told, "rb") as told_file:
             number = told_file.read()
         self._statuses[child] = os.dup(descriptors[3])
@@ -326,7 +408,8 @@ class Keeper:
         return (Reply(number=child),)
 
     def _do_finish(self, request: Request, descriptors: list[int]) -> tuple[Reply, int]:
-        record = Record(trouble=self._trouble, listening=list(network.listening()))
+        self._look()
+        record = Record(trouble=self._trouble, listening=sorted(self._listening))
         if self._events is not None:
             self._events.drain()
             record.opened = sorted(self._events.opened)
@@ -334,6 +417,16 @@ class Keeper:
             if self._events.lost:
                 record.trouble = "the kernel's queue of file events overflowed"
         record.written = sorted(upper.written(f"{FOLDER}/upper", f"{FOLDER}/lower"))
+        if (calls := self._calls) is not None:
+            record.opened = sorted(calls.opened.union(record.opened))
+            record.executed = sorted(calls.executed.union(record.executed))
+            record.asked, record.absent = sorted(calls.asked), sorted(calls.absent)
+            record.misses, record.listings = sorted(calls.misses), sorted(calls.listings)
+            record.syscalls = sorted(calls.unusual)
+            touched = {*record.opened, *record.executed, *record.written}
+            if self._plan.syscalls and self._plan.program.uid == 0 and rights.others(MERGED, touched):
+                calls.capabilities.add("CAP_DAC_OVERRIDE")
+            record.capabilities = sorted(calls.capabilities)
         data = os.memfd_create("record", os.MFD_CLOEXEC)
         text = msgspec.json.encode(
             {name: _texts(value) for name, value in msgspec.structs.asdict(record).items()}
@@ -354,7 +447,9 @@ class Keeper:
             os.close(self._events.fileno())
 
 
-def _run_inside(inside: int, process: Process, descriptors: list[int], tells: int) -> None:
+def _run_inside(
+    inside: int, process: Process, descriptors: list[int], tells: int, submit: Callable[[], None]
+) -> None:
     """Run a program in the container, standing for it outside: end as it does."""
     os.setsid()
     mapped = joining.enter(inside, process)
@@ -367,6 +462,7 @@ def _run_inside(inside: int, process: Process, descriptors: list[int], tells: in
         joining.become(process, mapped=mapped)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.chdir(process.workdir)
+        submit()
         joining.execute(process)
     os.write(tells, str(pid).encode())
     os.close(tells)

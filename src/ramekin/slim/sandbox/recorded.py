@@ -39,13 +39,13 @@ def made(record: Record, root: Path, by: Watching, places: Iterable[Place]) -> O
             path = path.rpartition("/")[0]
     there = _There(root)
     executed = there.those(record.executed)
-    asked = there.those(record.asked)
+    opened = there.those(record.opened)
     return observation.ordered(
         Observation(
             exposure="seccomp" if by is Watching.SECCOMP else "fanotify" if by is Watching.FANOTIFY else "",
-            opened=there.those(record.opened),
+            opened=opened,
             executed=executed,
-            tested=asked,
+            tested=tuple(set(there.those(record.asked)) - {*opened, *executed}),
             missing=tuple(path for path in map(_relative, record.absent) if path not in there),
             written=tuple(path for path in map(_relative, record.written) if path not in own),
             listening=tuple(record.listening),

@@ -392,13 +392,13 @@ class Running:
 
     def misses(self) -> tuple[Miss, ...]:
         """Look-ups of paths that are gone, until now (with `Watching.LOOKUPS`)."""
-        return tuple(sorted(Miss(*miss) for miss in self.record().misses))
+        return _misses(self.record().misses)
 
     def listings(self) -> tuple[Miss, ...]:
         """Folders that were listed, and of whose entries some are gone: programs that look for what is there
         before they open it (Python does) never ask for what is not.
         """
-        return tuple(sorted(Miss(*miss) for miss in self.record().listings))
+        return _misses(self.record().listings)
 
     @property
     def _name(self) -> str:
@@ -412,6 +412,10 @@ class Running:
         shown = lines[-_TAIL:]
         before = f" (the last {_TAIL} lines)" if len(lines) > _TAIL else ""
         return f"; it printed{before}:\n" + "\n".join(f"    {line}" for line in shown)
+
+
+def _misses(found: list[tuple[str, str, str]]) -> tuple[Miss, ...]:
+    return tuple(sorted(Miss(path.strip("/"), call, program) for path, call, program in found))
 
 
 def _places(made: Container) -> tuple[Place, ...]:

@@ -1,0 +1,115 @@
+"""Seccomp filters that hand system calls to a listener (seccomp(2), seccomp_unotify(2)).
+
+What a filter says of a call depends on its number alone, but for a few calls of which only some uses are of
+interest. So the kernel remembers which numbers it need not ask about, and calls that are not noted cost
+nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable, Mapping
+
+from ramekin.slim.sandbox import syscalls
+
+_ALLOW, _NOTIFY = 0x7FFF0000, 0x7FC00000
+_LOAD, _RETURN = 0x20, 0x06
+_JUMP_EQUAL, _JUMP_ABOVE, _JUMP_FROM, _JUMP_ANY_BIT = 0x15, 0x25, 0x35, 0x45
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_X32 = 0x40000000
+"""Numbers from here on are of x86-64's x32."""
+
+_SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
+
+NEW_NAMESPACES = 0x7E020000
+"""The flags of clone(2) that make namespaces."""
+
+COMMON_SOCKETS = (1, 2, 10, 16)
+"""AF_UNIX, AF_INET, AF_INET6, AF_NETLINK."""
+
+_PRIVILEGED_PRCTLS = (24, 28, 47)
+"""PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_CAP_AMBIENT."""
+
+_Instruction = tuple[int, int, int, int]
+
+
+def noted(*, paths: Iterable[str], unusual: bool, table: Mapping[str, int]) -> bytes:
+    """A filter's program: it notes calls of `paths` and, with `unusual`, all that are not for every day.
+
+    `table` has the numbers of this machine's system calls.
+    """
+    names = {name for name in paths if name in table}
+    program: list[_Instruction] = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_JUMP_EQUAL, 1, 0, syscalls.AUDIT_ARCHITECTURES[os.uname().machine]),
+        (_RETURN, 0, 0, _ALLOW),
+        (_LOAD, 0, 0, _NUMBER),
+        (_JUMP_FROM, 0, 1, _X32),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    if unusual:
+        followers = {name for names in syscalls.FAMILIES.values() for name in names}
+        names |= table.keys() - syscalls.EVERYDAY - followers
+        program += _if_first_argument(table["clone"], [(_JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES)])
+        program += _if_first_argument(
+            table["prctl"], [(_JUMP_EQUAL, 0, 1, option) for option in _PRIVILEGED_PRCTLS]
+        )
+        program += _unless_first_argument(table["socket"], COMMON_SOCKETS)
+    for first, last in _ranges(sorted(table[name] for name in names)):
+        if first == last:
+            program += [(_JUMP_EQUAL, 0, 1, first)]
+        else:
+            program += [(_JUMP_FROM, 0, 2, first), (_JUMP_ABOVE, 1, 0, last)]
+        program += [(_RETURN, 0, 0, _NOTIFY)]
+    program += [(_RETURN, 0, 0, _ALLOW)]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _if_first_argument(number: int, tests: list[_Instruction]) -> list[_Instruction]:
+    """Note the call when one of `tests` of its first argument holds."""
+    body: list[_Instruction] = [(_LOAD, 0, 0, _FIRST_ARGUMENT)]
+    for test in tests:
+        body += [test, (_RETURN, 0, 0, _NOTIFY)]
+    body += [(_RETURN, 0, 0, _ALLOW)]
+    return [(_JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _unless_first_argument(number: int, known: tuple[int, ...]) -> list[_Instruction]:
+    """Note the call when its first argument is none of `known`."""
+    body: list[_Instruction] = [(_LOAD, 0, 0, _FIRST_ARGUMENT)]
+    for value in known:
+        body += [(_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
+    body += [(_RETURN, 0, 0, _NOTIFY)]
+    return [(_JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _ranges(numbers: list[int]) -> Iterable[tuple[int, int]]:
+    first = last = -2
+    for number in numbers:
+        if number != last + 1:
+            if first >= 0:
+                yield first, last
+            first = number
+        last = number
+    if first >= 0:
+        yield first, last
+
+
+def install(program: bytes, number: int) -> int:
+    """Have this process and its children under a filter from now on; the listener's descriptor.
+
+    `number` is that of seccomp(2). The process must have given up new privileges, or be root in its user
+    namespace. `OSError` where the kernel refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    code = ctypes.create_string_buffer(program)
+    pointer = ctypes.create_string_buffer(struct.pack("HP", len(program) // 8, ctypes.addressof(code)))
+    # a program of many signals would else be interrupted before it was heard; older kernels do not know that
+    for flags in (_NEW_LISTENER | _WAIT_KILLABLE, _NEW_LISTENER):
+        listener = int(libc.syscall(number, _SET_MODE_FILTER, flags, pointer))
+        if listener >= 0:
+            return listener
+    error = ctypes.get_errno()
+    raise OSError(error, os.strerror(error), "seccomp")
