@@ -136,7 +136,7 @@ class Container:
         """A further command in the container, as `docker exec`."""
         who = ["--user", user] if user else []
         return subprocess.run(
-            ["runc", "--root", str(self.folder / "runc"), "exec", *who, self.name, *command],
+            ["runc", "--root", str(self.folder / "runc"), "exec", *who, self.name, *map(str, command)],
             input=stdin,
             capture_output=True,
             timeout=120,

@@ -1,0 +1,2 @@
+exports.type = 'json';
+exports.write = (dishes) => require('lodash/sortBy')(dishes, 'price');

@@ -1,0 +1,4 @@
+import { stringify } from 'yaml';
+
+export const type = 'text/yaml';
+export const write = (dishes) => stringify(dishes);
