@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ramekin.build.artifact import attach
 from ramekin.build.sbom import MEDIA_TYPES, Bill, document
 from ramekin.image import oci
+from ramekin.image.artifact import attach
 from ramekin.image.image import Image
 from ramekin.sources.protocol import Package
 from ramekin.store.digest import of

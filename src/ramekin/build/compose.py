@@ -18,7 +18,6 @@ import msgspec
 
 from ramekin import closure
 from ramekin.build import closures, configure, explain, lock
-from ramekin.build.artifact import attach
 from ramekin.build.closures import Closed
 from ramekin.build.configure import Start
 from ramekin.build.layers import MadeLayer, Terms, make_all, write
@@ -31,6 +30,7 @@ from ramekin.closure.finish import finish, hints
 from ramekin.closure.model import SliceTally
 from ramekin.errors import RamekinError, UsageError
 from ramekin.image import compress, oci
+from ramekin.image.artifact import attach
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor, Index, Manifest
 from ramekin.image.transports.contents import UNLISTED
@@ -315,7 +315,7 @@ def _one(
     laid = plan.groups(
         closed.packages,
         foundation=essentials.packages(frozenset(request.leave_out)),
-        limit=max(request.layers - len(below) - len(above), 1),
+        limit=max(request.layers - len(below) - len(above) - ("bytecode" in how.slices.keep), 1),
     )
     stack = [
         *(_Standing(write(title, files, terms, store), ()) for title, files in below),
@@ -325,6 +325,12 @@ def _one(
         ),
         *(_Standing(write(title, files, terms, store), ()) for title, files in above),
     ]
+    if "bytecode" in how.slices.keep:
+        from ramekin.build import bytecode
+
+        compiled = bytecode.made([one.layer for one in stack], architecture, terms, store)
+        if compiled is not None:
+            stack.append(_Standing(compiled, ()))
     report = _assemble(request, resolution, closed, terms, stack, (*below, *above), store)
     if conflicts:
         report = msgspec.structs.replace(report, conflicts=conflicts)

@@ -14,9 +14,9 @@ from typing import BinaryIO
 import pytest
 from support import samples
 
-from ramekin.build.artifact import attach
 from ramekin.errors import DigestMismatchError, FormatError, NotFoundError, RamekinError, UsageError
 from ramekin.image import oci, transports
+from ramekin.image.artifact import attach
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor
 from ramekin.image.reference import parse
