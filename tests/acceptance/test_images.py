@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -212,6 +213,36 @@ def test_python_runs_as_nobody_in_particular(build: Build, tmp_path: Path) -> No
     assert (
         run(build("python3"), tmp_path, ["python3", "-c", script], user="nonroot").output == "65532 nonroot\n"
     )
+
+
+def test_python_loads_byte_code_that_its_own_interpreter_made(
+    build: Build, tmp_path: Path, laid_out: Lay
+) -> None:
+    image = build("python3", "--keep", "bytecode")
+    root = laid_out(image)
+    script = (
+        "import json, importlib.util as u; print(json.__spec__.loader.path_stats(json.__file__)['size'] > 0,"
+        "json.__cached__, open(json.__cached__, 'rb').read(8) == u.MAGIC_NUMBER + bytes([1, 0, 0, 0]))"
+    )
+    said = run(image, tmp_path, ["python3", "-v", "-c", script], root=root)
+    place = "/usr/lib/python3.11/json/__pycache__/__init__.cpython-311.pyc"
+    assert said.output == f"True {place} True\n"
+    # -v tells where each module comes from, and what is compiled
+    assert f"code object from '{place}'" in said.errors
+    assert "# wrote" not in said.errors
+    # its layer stands on those of the image without it
+    assert build("python3").manifest["layers"] == image.manifest["layers"][:-1]
+
+
+def test_byte_code_for_machines_of_another_kind_is_refused(tmp_path: Path, store: Path) -> None:
+    other = "arm64" if os.uname().machine == "x86_64" else "amd64"
+    words = ["build", "python3", "--keep", "bytecode", "--arch", other, "-o", f"oci:{tmp_path}/image"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "ramekin", *words, "--store", store], capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert f"byte code for {other} can only be made by a machine that runs its Python" in ended.stderr
+    assert not (tmp_path / "image").exists()
 
 
 @runtimes

@@ -63,7 +63,7 @@ def made(layers: Sequence[MadeLayer], architecture: str, terms: Terms, store: St
 
     `RamekinError` when this machine cannot run the image's programs.
     """
-    name = key("bytecode", REVISION, terms.compression.identity, *(one.descriptor.digest for one in layers))
+    name = key("bytecode", REVISION, *terms.parts(()), *(one.descriptor.digest for one in layers))
     found = store.result(name)
     if found is None:
         with store.exclusive(name):
