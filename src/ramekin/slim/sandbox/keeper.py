@@ -5,7 +5,7 @@
 
 All mounts are in the keeper's own mount namespace, files that the container writes are in a tmpfs there, and
 all processes are in its PID namespace. When the keeper ends, however it ends, the kernel takes all of it
-away. The keeper dies with the warden, and the warden ends when ramekin does, removing the folders that ramekin
+away. The keeper dies with the warden. The warden ends when ramekin does, removing the folders that ramekin
 did not come to remove.
 
 Run as `python -m ramekin.slim.sandbox.keeper DESCRIPTOR`, the descriptor being that of the plan.
@@ -31,6 +31,7 @@ from pathlib import Path
 
 import msgspec
 
+from ramekin.image.removal import remove
 from ramekin.image.running.container import Identity, make_place
 from ramekin.slim.sandbox import filters, joining, kernel, network, rights, syscalls, upper
 from ramekin.slim.sandbox.calls import PATH_CALLS
@@ -88,8 +89,6 @@ def main(descriptor: int) -> int:
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if orphaned:
-        from ramekin.image.removal import remove
-
         for folder in plan.debris:
             remove(Path(folder))
     return 0
@@ -158,7 +157,12 @@ class Keeper:
         _mounts(self._plan)
         network.raise_loopback()
         if self._plan.watching == Watching.FANOTIFY:
-            self._events = FileEvents(MERGED)
+            try:
+                self._events = FileEvents(MERGED)
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"files cannot be watched by fanotify ({error.strerror})"
+                ) from None
             self._on(self._events.fileno(), self._events.take)
         self._prepare_filter()
         wakes, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -198,7 +202,7 @@ class Keeper:
             with open(self._plan.removed, "rb") as file:
                 removed = frozenset("/" + os.fsdecode(path) for path in file.read().split(b"\0") if path)
         runtimes = set()
-        for program in (shutil.which(self._plan.runtime), sys.executable):
+        for program in (shutil.which(self._plan.runtime), "/proc/self/exe"):
             if program:
                 found = os.stat(program)
                 runtimes.add((found.st_dev, found.st_ino))
@@ -385,6 +389,8 @@ class Keeper:
         if process is None or len(descriptors) != 4:
             raise ValueError("exec needs a process and four descriptors")
         inside = self._inside()
+        if self._calls is not None:
+            self._calls.started(process)
         told, tells = os.pipe()
         sends = self._listen()
         child = os.fork()

@@ -105,12 +105,13 @@ def _connected(target: str, root: str) -> socket.socket:
             plain.close()
             raise
         return plain
-    made: socket.socket | None = None
-    for host in ("127.0.0.1", "::1"):
-        with suppress(OSError):
-            made = socket.create_connection((host, int(name)), timeout=10)
-            break
-    if made is None:
-        raise ConnectionRefusedError(target)
-    made.settimeout(None)
-    return made
+    # addresses and no names: looking one up would load more of Python, which may be out of sight by now
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        plain = socket.socket(family)
+        try:
+            plain.connect((host, int(name)))
+        except OSError:
+            plain.close()
+        else:
+            return plain
+    raise ConnectionRefusedError(target)

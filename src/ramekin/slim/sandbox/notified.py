@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from ramekin.slim.sandbox import lookups, rights, syscalls
 from ramekin.slim.sandbox.calls import AT_FDCWD, PATH_CALLS, PathCall, Use
-from ramekin.slim.sandbox.plan import Watching
+from ramekin.slim.sandbox.plan import Process, Watching
 
 _RECEIVE, _SEND, _STILL_VALID = 0xC0502100, 0xC0182101, 0x40082102
 _CONTINUE = 1
@@ -108,6 +108,23 @@ class Calls:
                 with suppress(OSError):
                     fcntl.ioctl(listener, _SEND, _RESPONSE.pack(number, 0, 0, _CONTINUE))
         return True
+
+    def started(self, process: Process) -> None:
+        """Note that a process is about to be started from outside, for what we do ourselves is not noted."""
+        if self._watching not in (Watching.SECCOMP, Watching.LOOKUPS):
+            return
+        name = process.argv[0]
+        if "/" in name:
+            tried = [name if name.startswith("/") else f"{process.workdir}/{name}"]
+        else:
+            tried = [f"{folder}/{name}" for folder in process.env.get("PATH", "").split(":") if folder]
+        for path in tried:
+            found = lookups.walk(self._root, path, follow=True)
+            if found.exists:
+                self.executed.update((*found.links, found.end))
+                return
+            if found.end in self._removed:
+                self.misses.add((found.end, "execve", ""))
 
     def _note(self, listener: int, number: int, pid: int, call: int, arguments: list[int]) -> None:
         known = self._paths.get(call)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from ramekin.slim import observation
 from ramekin.slim.observation import Observation
+from ramekin.slim.sandbox import lookups
 from ramekin.slim.sandbox.plan import Place, Record, Watching
 
 
@@ -40,6 +42,9 @@ def made(record: Record, root: Path, by: Watching, places: Iterable[Place]) -> O
     there = _There(root)
     executed = there.those(record.executed)
     opened = there.those(record.opened)
+    if by is Watching.SECCOMP:
+        # which the kernel opens by itself, without a call
+        opened = (*opened, *there.those(_interpreters(str(root), executed)))
     return observation.ordered(
         Observation(
             exposure="seccomp" if by is Watching.SECCOMP else "fanotify" if by is Watching.FANOTIFY else "",
@@ -53,6 +58,36 @@ def made(record: Record, root: Path, by: Watching, places: Iterable[Place]) -> O
             capabilities=tuple(record.capabilities),
         )
     )
+
+
+def _interpreters(root: str, executed: Iterable[str]) -> Iterator[str]:
+    """What the kernel loads to execute files: of scripts their interpreter, of programs the dynamic linker.
+
+    With the links that lead there.
+    """
+    from ramekin.closure.evidence import elf
+
+    waiting, known = list(executed), set(executed)
+    while waiting:
+        path = Path(f"{root}/{waiting.pop()}")
+        if path.is_symlink() or not path.is_file():
+            continue
+        data = path.read_bytes()
+        name = ""
+        if data.startswith(b"#!"):
+            words = data[2:256].split(b"\n")[0].split()
+            name = os.fsdecode(words[0]) if words else ""
+        elif data.startswith(b"\x7fELF"):
+            with suppress(elf.BadElf):
+                name = elf.read(data).interpreter
+        if not name.startswith("/"):
+            continue
+        found = lookups.walk(root, name, follow=True)
+        for step in (*found.links, found.end):
+            yield step
+            if _relative(step) not in known:
+                known.add(_relative(step))
+                waiting.append(_relative(step))
 
 
 def _relative(path: str) -> str:
