@@ -19,9 +19,10 @@ looks at anything but sizes, origins and places: the same packages give the same
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from heapq import heapify, heappop, heappush
 
 from ramekin.sources.protocol import Package
 
@@ -64,27 +65,62 @@ def _join(first: Group, second: Group) -> Group:
 
 
 def _join_origins(laid: list[Group], excess: int) -> list[Group]:
-    by_origin: dict[str, list[Group]] = {}
+    # of each origin its groups by size and place, with the smallest last; and which pairs may be next: an
+    # entry whose count of members is not the origin's any more is out of date
+    by_origin: dict[str, list[tuple[int, int, Group]]] = {}
     for group in laid:
-        by_origin.setdefault(group.packages[0].origin, []).append(group)
-    while excess > 0:
-        pairs = [
-            (a.size + b.size, min(a.place, b.place), origin, a, b)
-            for origin, members in by_origin.items()
-            for a, b in combinations(sorted(members, key=lambda group: (group.size, group.place))[:2], 2)
-        ]
-        if not pairs:
-            break
-        _, _, origin, first, second = min(pairs, key=lambda pair: pair[:3])
-        rest = [group for group in by_origin[origin] if group not in (first, second)]
-        by_origin[origin] = [*rest, _join(first, second)]
+        by_origin.setdefault(group.packages[0].origin, []).append((-group.size, -group.place, group))
+    waiting: list[tuple[int, int, str, int]] = []
+    for origin, members in by_origin.items():
+        members.sort(key=_smallest_last)
+        _wait(waiting, origin, members)
+    while excess > 0 and waiting:
+        _, _, origin, count = heappop(waiting)
+        members = by_origin[origin]
+        if count != len(members):
+            continue
+        joined = _join(members.pop()[2], members.pop()[2])
+        insort(members, (-joined.size, -joined.place, joined), key=_smallest_last)
+        _wait(waiting, origin, members)
         excess -= 1
-    return sorted((group for members in by_origin.values() for group in members), key=lambda g: g.place)
+    groups_left = (group for members in by_origin.values() for _, _, group in members)
+    return sorted(groups_left, key=lambda group: group.place)
+
+
+def _smallest_last(member: tuple[int, int, Group]) -> tuple[int, int]:
+    return member[:2]
+
+
+def _wait(
+    waiting: list[tuple[int, int, str, int]], origin: str, members: Sequence[tuple[int, int, Group]]
+) -> None:
+    if len(members) > 1:
+        (size, place, _), (other_size, other_place, _) = members[-2:]
+        heappush(waiting, (-size - other_size, min(-place, -other_place), origin, len(members)))
 
 
 def _join_neighbours(laid: list[Group], limit: int) -> list[Group]:
-    laid = list(laid)
-    while len(laid) > max(limit, 1):
-        at = min(range(len(laid) - 1), key=lambda i: (laid[i].size + laid[i + 1].size, i))
-        laid[at : at + 2] = [_join(laid[at], laid[at + 1])]
-    return laid
+    left: list[Group | None] = list(laid)
+    sizes = [group.size for group in laid]
+    before, after = list(range(-1, len(laid) - 1)), list(range(1, len(laid) + 1))
+    # pairs by their size and the place of the first; those whose size is out of date are passed over
+    waiting = [(sizes[at] + sizes[at + 1], at) for at in range(len(laid) - 1)]
+    heapify(waiting)
+    excess = len(laid) - max(limit, 1)
+    while excess > 0:
+        size, at = heappop(waiting)
+        following = after[at]
+        first = left[at]
+        second = left[following] if following < len(left) else None
+        if first is None or second is None or size != sizes[at] + sizes[following]:
+            continue
+        left[at], left[following] = _join(first, second), None
+        sizes[at] = size
+        after[at] = after[following]
+        if after[at] < len(left):
+            before[after[at]] = at
+            heappush(waiting, (size + sizes[after[at]], at))
+        if before[at] >= 0:
+            heappush(waiting, (sizes[before[at]] + size, before[at]))
+        excess -= 1
+    return [group for group in left if group is not None]
