@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import re
+
 from ramekin.errors import FormatError
 
 ALPHABET = "0123456789abcdfghijklmnpqrsvwxyz"
 """Digits without e, o, t and u, so that no hash spells a word."""
 
-_DIGITS = bytes.maketrans(ALPHABET.encode(), b"0123456789ABCDEFGHIJKLMNOPQRSTUV")
-_VALUES = {ord(letter): value for value, letter in enumerate(ALPHABET)}
+_TO_RFC = bytes.maketrans(ALPHABET.encode(), b"0123456789ABCDEFGHIJKLMNOPQRSTUV")
+_FROM_RFC = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ALPHABET.encode())
+_DIGITS = re.compile(f"[{ALPHABET}]*")
 
 
 def length(size: int) -> int:
@@ -18,16 +22,17 @@ def length(size: int) -> int:
 
 def encode(data: bytes) -> str:
     """`data` in base 32; 20 bytes have 32 digits, 32 bytes 52."""
-    number = int.from_bytes(data, "little")
-    digits = length(len(data))
-    return "".join(ALPHABET[number >> (5 * place) & 31] for place in range(digits - 1, -1, -1))
+    # RFC 4648 has the same digits of the same number, once it fills whole groups of five bytes from the left
+    groups = bytes(-len(data) % 5) + data[::-1]
+    digits = base64.b32encode(groups).translate(_FROM_RFC).decode()
+    return digits[len(digits) - length(len(data)) :]
 
 
 def decode(text: str, size: int) -> bytes:
     """The `size` bytes that `text` stands for; `FormatError` when it is not the digits of so many."""
-    if len(text) != length(size) or not all(ord(letter) in _VALUES for letter in text):
+    if len(text) != length(size) or not _DIGITS.fullmatch(text):
         raise FormatError(f"{text!r} is not {size} bytes in Nix's base 32")
-    number = int(text.encode().translate(_DIGITS), 32)
+    number = int(text.encode().translate(_TO_RFC), 32) if text else 0
     if number >> (8 * size):
         raise FormatError(f"{text!r} is more than {size} bytes in Nix's base 32")
     return number.to_bytes(size, "little")

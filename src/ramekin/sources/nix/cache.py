@@ -1,12 +1,12 @@
 """Binary caches: which have a path, in the order of their priorities, and the closure of paths in them.
 
-    narinfo of a hash    from the store, where an earlier run left it believed; else from each cache in turn,
-                         and the first that is believed counts
+    narinfo of a hash    from where an earlier run kept it, believed; else from each cache in turn, and the
+                         first that is believed counts
     closure              level by level, all paths of a level at once
 
 A cache that cannot be reached, or gives something that is not believed, is passed over with a warning as long
-as another one has what is wanted. What was believed is kept in the store under the caches and keys that it
-was believed by; nothing is kept of what was not there.
+as another one has what is wanted. What was believed is kept beside the store (`kept.py`), and whole closures
+in it, under the caches and keys that they were believed by; nothing is kept of what was not there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ import msgspec
 from ramekin import workers
 from ramekin.errors import FormatError, NetworkError, NotFoundError, RamekinError, UsageError
 from ramekin.progress import SILENT, Progress
+from ramekin.sources.folder import index_folder
 from ramekin.sources.nix import narinfo, paths, places, trust
+from ramekin.sources.nix.kept import Kept
 from ramekin.sources.nix.narinfo import NarInfo
 from ramekin.sources.nix.places import Connections, Place
 from ramekin.sources.nix.trust import Keys, SignatureError
@@ -113,6 +115,10 @@ class Caches:
         self._warned: set[str] = set()
 
     @cached_property
+    def _rows(self) -> Kept:
+        return Kept(index_folder(self._store) / "nix", self.identity)
+
+    @cached_property
     def identity(self) -> str:
         """All that decides which narinfo is believed for a path."""
         return "\n".join([*(cache.identity for cache in self._given), self._keys.identity])
@@ -162,7 +168,10 @@ class Caches:
         is not believed; `NetworkError` when one that may have it cannot be reached.
         """
         found = self.kept(asked)
-        return self._asked(asked, progress, name) if found is None else found
+        if found is None:
+            found = self._asked(asked, progress, name)
+            self._rows.put((found,))
+        return found
 
     def has(self, asked: str) -> bool:
         """Whether a cache has the path with the hash `asked`, believed."""
@@ -191,11 +200,21 @@ class Caches:
 
     def kept(self, asked: str) -> NarInfo | None:
         """The narinfo that was believed before, by this run or an earlier one."""
-        found = self._known.get(asked)
-        if found is None:
-            data = self._store.result(self._key("narinfo", asked))
-            if data is not None:
-                found = self._known[asked] = msgspec.msgpack.decode(data, type=NarInfo)
+        return self._all_kept((asked,)).get(asked)
+
+    def _all_kept(self, wanted: Iterable[str]) -> dict[str, NarInfo]:
+        found: dict[str, NarInfo] = {}
+        missing: list[str] = []
+        for asked in wanted:
+            known = self._known.get(asked)
+            if known is None:
+                missing.append(asked)
+            else:
+                found[asked] = known
+        if missing:
+            rows = self._rows.get(missing)
+            self._known.update(rows)
+            found.update(rows)
         return found
 
     def _key(self, what: str, asked: str) -> Key:
@@ -222,7 +241,6 @@ class Caches:
                 for failure in failures:
                     self._warn(failure, progress)
                 self._known[asked] = found
-                self._store.record(self._key("narinfo", asked), msgspec.msgpack.encode(found))
                 return found
         for kind in (SignatureError, FormatError, NetworkError):
             for failure in failures:
@@ -295,14 +313,8 @@ class Caches:
         return found
 
     def _several(self, wanted: Mapping[str, str], progress: Progress) -> dict[str, NarInfo]:
-        found: dict[str, NarInfo] = {}
-        missing: list[str] = []
-        for asked in wanted:
-            kept = self.kept(asked)
-            if kept is None:
-                missing.append(asked)
-            else:
-                found[asked] = kept
+        found = self._all_kept(wanted)
+        missing = [asked for asked in wanted if asked not in found]
         if missing:
             # files of this machine are read fastest one after another
             jobs = 1 if all(cache.place.near for cache in self.order) else self._jobs
@@ -311,7 +323,9 @@ class Caches:
                 check()
                 return self._asked(asked, progress, wanted[asked])
 
-            found.update(zip(missing, workers.each(ask, missing, jobs=jobs), strict=True))
+            new = workers.each(ask, missing, jobs=jobs)
+            self._rows.put(new)
+            found.update(zip(missing, new, strict=True))
         return found
 
 

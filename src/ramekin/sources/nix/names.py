@@ -182,7 +182,7 @@ class Names:
         if self._channel is None:
             raise UsageError(
                 f"{self._shown}: the name {asked} means nothing without a channel",
-                hint="name a channel (a URL or folder with store-paths.xz and packages.json.br), or give a path",
+                hint="name a channel (a folder or URL with store-paths.xz and packages.json.br), or a path",
             )
         return self._channel.index(SILENT)
 
