@@ -1,0 +1,215 @@
+"""The records of package managers, cut down to what stays, so that they list what is there.
+
+| record | what of it stays |
+|---|---|
+| dpkg: status, info/, status.d/ | packages of which a file stays; their lists name the files that are there |
+| apk: installed | the same |
+| Python: RECORD | the lines of files that are there |
+| npm: node_modules/.package-lock.json | the packages whose folders are there |
+
+Nothing is invented: every line that stays was there before.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ramekin.image.tree import to_text
+from ramekin.slim.contents import Contents
+
+_INFO = "var/lib/dpkg/info/"
+_LISTED = "var/lib/dpkg/status.d/"
+_APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
+_DOCUMENTS = re.compile(r"usr/share/doc/|var/lib/dpkg/")
+
+
+@dataclass(frozen=True)
+class Records:
+    """New contents of records by path, and records that go with their package."""
+
+    changed: Mapping[str, bytes]
+    gone: frozenset[str]
+    packages: frozenset[str]
+
+
+def records(contents: Contents, kept: Callable[[str], bool], present: frozenset[str]) -> Records:
+    """The records of an image of which the paths stay for which `kept` is true.
+
+    `present` names the units of system packages that stay, as `dpkg:libc6`.
+    """
+    changed: dict[str, bytes] = {}
+    gone: set[str] = set()
+    _dpkg(contents, kept, present, changed, gone)
+    _apk(contents, kept, present, changed)
+    for path in contents.paths:
+        if path.endswith(".dist-info/RECORD") and kept(path):
+            changed[path] = _record(contents, path, kept)
+        elif path.endswith("node_modules/.package-lock.json") and kept(path):
+            changed[path] = _lock(contents, path, kept)
+    same = {path for path, data in changed.items() if contents.read(path) == data}
+    return Records(
+        {path: changed[path] for path in sorted(changed) if path not in same}, frozenset(gone), present
+    )
+
+
+def is_record(path: str) -> bool:
+    """Whether a path is a record that is cut down, and so must not be judged as a file of its package."""
+    return (
+        path == "var/lib/dpkg/status"
+        or path.startswith((_INFO, _LISTED))
+        or path in _APK
+        or path in ("var/lib/dpkg/diversions", "var/lib/dpkg/statoverride", "var/lib/dpkg/arch")
+    )
+
+
+def _dpkg(
+    contents: Contents,
+    kept: Callable[[str], bool],
+    present: frozenset[str],
+    changed: dict[str, bytes],
+    gone: set[str],
+) -> None:
+    status = contents.read("var/lib/dpkg/status")
+    if status:
+        blocks = [block for block in status.split(b"\n\n") if block.strip()]
+        staying = [block for block in blocks if f"dpkg:{_package(block)}" in present]
+        changed["var/lib/dpkg/status"] = b"".join(block.strip(b"\n") + b"\n\n" for block in staying)
+    for path in contents.below(_INFO.rstrip("/")):
+        name, _, kind = path[len(_INFO) :].rpartition(".")
+        if f"dpkg:{name.partition(':')[0]}" not in present:
+            if name:
+                gone.add(path)
+        elif kind in ("list", "md5sums", "conffiles"):
+            changed[path] = _lines(contents, path, kind, kept)
+        elif name:
+            gone.add(path)
+    for path in contents.below(_LISTED.rstrip("/")):
+        name = path[len(_LISTED) :].removesuffix(".md5sums")
+        data = contents.read(path.removesuffix(".md5sums"))
+        if f"dpkg:{_package(data) or name}" not in present:
+            gone.add(path)
+        elif path.endswith(".md5sums"):
+            changed[path] = _lines(contents, path, "md5sums", kept)
+
+
+def _package(block: bytes) -> str:
+    found = re.search(rb"^Package:[ \t]*(\S+)", block, re.MULTILINE)
+    return found[1].decode("utf-8", "replace") if found else ""
+
+
+def _lines(contents: Contents, path: str, kind: str, kept: Callable[[str], bool]) -> bytes:
+    """The lines of a list of files that name what is there, folders that hold something among them."""
+    out = []
+    for line in contents.read(path).split(b"\n"):
+        name = to_text(line)
+        if kind == "md5sums":
+            name = name[34:]
+        place = _place(contents, name)
+        if line and place is not None and (place == "" or kept(place)):
+            out.append(line + b"\n")
+    return b"".join(out)
+
+
+def _place(contents: Contents, name: str) -> str | None:
+    """The path of the image that a database means, whose folders may be links."""
+    name = name.strip("/")
+    if name in ("", "."):
+        return ""
+    if name in contents.files:
+        return name
+    folder, _, last = name.rpartition("/")
+    real = contents.resolve(folder)
+    return None if real is None else f"{real}/{last}".lstrip("/")
+
+
+def _apk(
+    contents: Contents, kept: Callable[[str], bool], present: frozenset[str], changed: dict[str, bytes]
+) -> None:
+    for path in _APK:
+        data = contents.read(path)
+        if not data:
+            continue
+        blocks = []
+        for block in data.split(b"\n\n"):
+            found = re.search(rb"^P:(.*)$", block, re.MULTILINE)
+            if found and f"apk:{to_text(found[1])}" in present:
+                blocks.append(_installed(contents, block, kept) + b"\n\n")
+        changed[path] = b"".join(blocks)
+
+
+def _installed(contents: Contents, block: bytes, kept: Callable[[str], bool]) -> bytes:
+    """A package of apk's database with the files that are there (`F:` a folder, `R:` a file, `M:`, `a:`, `Z:`
+    of the one before).
+    """
+    out: list[bytes] = []
+    folder: bytes = b""
+    waiting: list[bytes] = []
+    stays = True
+    for line in block.split(b"\n"):
+        kind = line[:2]
+        if kind == b"F:":
+            folder, waiting, stays = line[2:], [line], True
+        elif kind == b"R:":
+            path = _place(contents, to_text(folder + b"/" + line[2:]))
+            stays = path is not None and kept(path)
+            if stays:
+                out += [*waiting, line]
+                waiting = []
+        elif kind == b"M:" and waiting:
+            waiting.append(line)
+        elif kind in (b"a:", b"Z:"):
+            if stays:
+                out.append(line)
+        else:
+            out.append(line)
+    return b"\n".join(out)
+
+
+def _record(contents: Contents, path: str, kept: Callable[[str], bool]) -> bytes:
+    """A RECORD with the files that are there (Recording Installed Projects, The RECORD file)."""
+    from posixpath import normpath
+
+    site = path.rpartition("/")[0].rpartition("/")[0]
+    out = []
+    for line in contents.read(path).splitlines(keepends=True):
+        text = to_text(line)
+        name = text[1:].split('",', 1)[0].replace('""', '"') if text[:1] == '"' else text.split(",", 1)[0]
+        target = normpath(name if name.startswith("/") else f"/{site}/{name}").strip("/")
+        if kept(target):
+            out.append(line)
+    return b"".join(out)
+
+
+def _lock(contents: Contents, path: str, kept: Callable[[str], bool]) -> bytes:
+    """npm's own record of a node_modules folder with the packages that are there."""
+    data = contents.read(path)
+    root = path.removesuffix("node_modules/.package-lock.json")
+    try:
+        document = json.loads(data)
+        packages = document["packages"]
+        document["packages"] = {
+            name: value for name, value in packages.items() if kept(f"{root}{name}/package.json")
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return data
+    if len(document["packages"]) == len(packages):
+        return data
+    return json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def present(contents: Contents, kept: Mapping[str, object], owned: Mapping[str, str]) -> frozenset[str]:
+    """System packages of which more than documentation stays, or that have nothing else."""
+    having: set[str] = set()
+    staying: set[str] = set()
+    for path, unit in owned.items():
+        if not _DOCUMENTS.match(path):
+            having.add(unit)
+            if path in kept:
+                staying.add(unit)
+        elif path in kept and path.startswith("usr/share/doc/"):
+            staying.add(unit + "?")
+    empty = {unit for unit in owned.values() if unit not in having and unit + "?" in staying}
+    return frozenset(unit for unit in staying if not unit.endswith("?")) | empty

@@ -1,0 +1,434 @@
+"""An image of the files that stay, with layers that the original shares with others still shared.
+
+| layers | what they are |
+|---|---|
+| `keep` | those of the original: one that stays whole keeps its digest, others are written again with what stays |
+| `one` | one with everything |
+| `units` | the files of each system's packages, of the other units, and of the author, a layer each: images that use the same units share them |
+
+The configuration is the original's; what starts, how and as whom is never touched. History says which layers
+were written again. The same image and selection give the same digest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import msgspec
+
+from ramekin.image import layer, oci
+from ramekin.image.compress import Compression
+from ramekin.image.image import Image
+from ramekin.image.oci import Descriptor, History
+from ramekin.image.tree import Entry, Inline, Kind, Tree, directory
+from ramekin.progress import SILENT, Progress
+from ramekin.slim import databases, explanation
+from ramekin.slim.contents import Contents
+from ramekin.slim.units.catalog import AUTHOR, SYSTEM, catalog
+from ramekin.slim.units.model import Selection
+from ramekin.store.digest import Digest
+from ramekin.store.store import Store
+
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+SLIMMED = "io.ramekin.slimmed-from"
+"""Annotation of a slim image's manifest: the digest of the original's."""
+
+_MOST_LAYERS = 60
+_DEFAULT = Compression("gzip", 6)
+
+
+class Layers(StrEnum):
+    """How the files that stay are laid out."""
+
+    KEEP = "keep"
+    ONE = "one"
+    UNITS = "units"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A slim image in a store. `shared` are layers that it has in common with the original; `size` counts the
+    bytes of its files, each content once.
+    """
+
+    image: Image
+    shared: tuple[Digest, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A layer of the slim image: one of the original, or a tree to be written."""
+
+    made_by: str
+    tree: Tree | None = None
+    original: int | None = None
+
+
+def rebuild(
+    contents: Contents,
+    selection: Selection,
+    *,
+    layers: Layers = Layers.KEEP,
+    store: Store,
+    compression: Compression = _DEFAULT,
+    progress: Progress = SILENT,
+) -> Rebuilt:
+    """Write the slim image into `store`, with its explanation as a referrer."""
+    files = _Staying(contents, selection)
+    match layers:
+        case Layers.KEEP:
+            parts = files.by_layer()
+        case Layers.ONE:
+            parts = [_Part("all files that stay", files.tree(files.paths))]
+        case Layers.UNITS:
+            parts = files.by_unit()
+    return _assemble(contents, selection, parts, files, store, compression, progress)
+
+
+class _Staying:
+    """The entries that stay: files with the records of package managers made true, and their folders."""
+
+    def __init__(self, contents: Contents, selection: Selection) -> None:
+        self.contents, self.selection = contents, selection
+        self.catalog = catalog(contents)
+        kept = selection.kept
+        present = databases.present(contents, kept, self.catalog.owned)
+        self.folders = self._folders_that_stay()
+
+        def stays(path: str) -> bool:
+            return path in kept or path in self.folders
+
+        records = databases.records(contents, stays, present)
+        self.changed = records.changed
+        self.paths = [
+            path
+            for path in contents.paths
+            if (path in kept or path in records.changed) and path not in records.gone
+        ]
+        self._set = frozenset(self.paths)
+
+    def _folders_that_stay(self) -> frozenset[str]:
+        """Folders that hold something that stays, and those that were empty for programs to fill."""
+        found: set[str] = set()
+        for path in self.selection.kept:
+            folder = path.rpartition("/")[0]
+            while folder and folder not in found:
+                found.add(folder)
+                folder = folder.rpartition("/")[0]
+        for folder, names in self.contents.children.items():
+            if folder and not names and _NEEDLESS.match(folder) is None:
+                while folder and folder not in found:
+                    found.add(folder)
+                    folder = folder.rpartition("/")[0]
+        return frozenset(
+            found | {one for one in self.contents.children if one and "/" not in one} | _emptied(self)
+        )
+
+    def entry(self, path: str) -> Entry:
+        """What stands at a path in the slim image."""
+        entry = self.contents.entry(path)
+        data = self.changed.get(path)
+        if data is not None:
+            entry = replace(entry, content=Inline(data))
+        return entry
+
+    def tree(self, paths: Iterable[str]) -> Tree:
+        """`paths` with their folders as the image has them; further names of a file are hard links."""
+        entries: dict[str, Entry] = {}
+        first: dict[int, str] = {}
+        for path in paths:
+            entry = self.entry(path)
+            inode = self.contents.files[path].inode
+            if inode is not None and inode.names > 1 and path not in self.changed:
+                known = first.setdefault(id(inode), path)
+                if known != path:
+                    entry = Entry(path=path, kind=Kind.HARDLINK, target=known)
+            entries[path] = entry
+        return Tree([*entries.values(), *self._folders(entries)])
+
+    def _folders(self, paths: Iterable[str], also: Iterable[str] = ()) -> list[Entry]:
+        wanted: set[str] = set(also)
+        for path in paths:
+            folder = path.rpartition("/")[0]
+            while folder and folder not in wanted:
+                wanted.add(folder)
+                folder = folder.rpartition("/")[0]
+        return [self._folder(path) for path in wanted]
+
+    def _folder(self, path: str) -> Entry:
+        return self.contents.entry(path) if path in self.contents.files else directory(path)
+
+    # --- layers of the original
+
+    def by_layer(self) -> list[_Part]:
+        """One layer for each of the original that still has something."""
+        owner = self._places()
+        parts: list[_Part] = []
+        last = len(self.contents.trees) - 1
+        described: dict[str, Entry] = {}
+        for number, tree in enumerate(self.contents.trees):
+            paths = [path for path in self.paths if owner[path] == number]
+            command = self.contents.outline.commands[number]
+            if self._is_whole(number, tree, owner):
+                parts.append(_Part(command, original=number))
+                continue
+            made = self.tree(paths)
+            empty = [path for path in self.folders if path in tree and tree[path].kind is Kind.DIRECTORY]
+            folders = {path: tree[path] for path in empty}
+            above = {e.path: self._as_of(e.path, number) for e in made.entries() if e.kind is Kind.DIRECTORY}
+            made = made.plus([*above.values(), *folders.values()])
+            news = [e for e in made.entries() if e.kind is not Kind.DIRECTORY or described.get(e.path) != e]
+            if not news:
+                continue
+            described.update((e.path, e) for e in made.entries() if e.kind is Kind.DIRECTORY)
+            parts.append(_Part(command, made))
+        del last
+        return parts
+
+    def _as_of(self, path: str, number: int) -> Entry:
+        """A folder as the layers up to one have it."""
+        for tree in reversed(self.contents.trees[: number + 1]):
+            entry = tree.get(path)
+            if entry is not None and entry.kind is Kind.DIRECTORY:
+                return entry
+        return self._folder(path)
+
+    def _places(self) -> Mapping[str, int]:
+        """The layer that each path is written to: that of its content, so that no layer needs another's."""
+        placed: dict[str, int] = {}
+        for path in self.paths:
+            known = self.contents.files[path]
+            shared = known.inode is not None and known.inode.names > 1
+            placed[path] = known.inode.layer if shared and known.inode is not None else known.layer
+        return placed
+
+    def _is_whole(self, number: int, tree: Tree, owner: Mapping[str, int]) -> bool:
+        """Whether a layer of the original does its part as it is: all that it has stays, unchanged."""
+        files = self.contents.files
+        for path, entry in tree.items():
+            name = path.rpartition("/")[2]
+            if name.startswith(layer.WHITEOUT):
+                return False
+            if entry.kind is Kind.DIRECTORY:
+                if path and path not in self.folders:
+                    return False
+                continue
+            if path not in self._set or path in self.changed or files[path].layer != number:
+                return False
+            if owner[path] != number:
+                return False
+        return all(path in tree for path in self.paths if owner[path] == number)
+
+    # --- a layer a group of units
+
+    def by_unit(self) -> list[_Part]:
+        """Base, then packages of the system, then other units, largest first, and what the author made."""
+        groups: dict[str, list[str]] = {}
+        kinds: dict[str, str] = {}
+        for path in self.paths:
+            name = self.selection.of[path]
+            unit = self.catalog.units[name]
+            group = _group(name, unit.kind, path)
+            if path in self.changed or databases.is_record(path):
+                group = "records"
+            groups.setdefault(group, []).append(path)
+            kinds[group] = unit.kind
+        for number in self._linked_groups(groups):
+            del number
+        sized = {name: sum(self.contents.size(path) for path in paths) for name, paths in groups.items()}
+        order = sorted(groups, key=lambda name: (_rank(name, kinds[name]), name))
+        small = [name for name in order if kinds[name] != AUTHOR and name not in ("records", "base")]
+        small.sort(key=lambda name: (sized[name], name))
+        joined = set(small[: max(0, len(order) - _MOST_LAYERS + 1)])
+        parts: list[_Part] = []
+        rest = [path for name in joined for path in groups[name]]
+        folders = self._folders((), self.folders)
+        for place, name in enumerate(order):
+            if name in joined:
+                continue
+            tree = self.tree(sorted(groups[name], key=oci_order))
+            if place == 0 or not parts:
+                tree = Tree([*folders, *tree.entries()])
+            parts.append(_Part(name, tree))
+        if rest:
+            at = max(0, len(parts) - 1)
+            parts.insert(at, _Part("small units", self.tree(sorted(rest, key=oci_order))))
+        return parts
+
+    def _linked_groups(self, groups: dict[str, list[str]]) -> Iterable[int]:
+        """Names of one file go to one group, the first's."""
+        first: dict[int, str] = {}
+        for name in list(groups):
+            staying = []
+            for path in groups[name]:
+                inode = self.contents.files[path].inode
+                if inode is not None and inode.names > 1 and path not in self.changed:
+                    home = first.setdefault(id(inode), name)
+                    if home != name:
+                        groups[home].append(path)
+                        continue
+                staying.append(path)
+            groups[name] = staying
+        return ()
+
+
+_NEEDLESS = re.compile(
+    r"(?:usr/(?:local/)?share/(?:doc|man|info|locale|lintian)|usr/(?:local/)?include|var/cache|usr/local/lib/node_modules"
+    r"|.*/node_modules|.*/__pycache__|.*/(?:site|dist)-packages|var/lib/(?:apt|dpkg)|usr/share/[^/]+)/.+",
+    re.DOTALL,
+)
+
+
+def _emptied(staying: _Staying) -> set[str]:
+    """Folders that programs write to, though all that was in them goes."""
+    found = set()
+    for path in (
+        "tmp",
+        "var/tmp",
+        "var/cache",
+        "var/log",
+        "var/lib",
+        "run",
+        "var/lock",
+        "var/run",
+        "home",
+        "root",
+    ):
+        if path in staying.contents.children:
+            found.add(path)
+    for path, placed in staying.contents.files.items():
+        file = placed.file
+        if file.kind is Kind.DIRECTORY and (file.uid or file.gid or file.mode & 0o1022):
+            if _NEEDLESS.match(path) is None or path.startswith("var/cache/"):
+                while path and path not in found:
+                    found.add(path)
+                    path = path.rpartition("/")[0]
+    return found
+
+
+def oci_order(path: str) -> bytes:
+    """The order of paths in layers."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _group(name: str, kind: str, path: str) -> str:
+    if kind == AUTHOR:
+        return "base" if path.startswith(("etc/", "var/", "usr/share/", "usr/lib/")) else name
+    if kind == SYSTEM:
+        return name
+    if ":" in name and name.startswith("python3."):
+        return name.partition(":")[0]
+    if name.startswith(("runtime:python3.",)):
+        return name.partition(":")[2]
+    if name.startswith("links:"):
+        return "base"
+    return name
+
+
+def _rank(name: str, kind: str) -> int:
+    if name == "base":
+        return 0
+    if kind == SYSTEM:
+        return 1
+    if name == "records":
+        return 3
+    return 4 if kind == AUTHOR else 2
+
+
+def _assemble(
+    contents: Contents,
+    selection: Selection,
+    parts: Sequence[_Part],
+    files: _Staying,
+    store: Store,
+    compression: Compression,
+    progress: Progress,
+) -> Rebuilt:
+    told = contents.outline
+    original = contents.image
+    descriptors: list[Descriptor] = []
+    diff_ids: list[Digest] = []
+    history: list[History] = []
+    shared: list[Digest] = []
+    created = told.config.created
+    with progress.task("writing layers", total=sum(p.tree.size for p in parts if p.tree is not None)) as task:
+        for part in parts:
+            if part.original is not None:
+                blob = told.layers[part.original]
+                _carry(original, blob, store)
+                descriptors.append(blob)
+                diff_ids.append(told.diff_ids[part.original])
+                shared.append(blob.digest)
+                said = part.made_by
+            else:
+                assert part.tree is not None
+                made = layer.write(part.tree, store, compression)
+                task.advance(part.tree.size)
+                descriptors.append(made.descriptor)
+                diff_ids.append(made.diff_id)
+                said = f"ramekin slim: {part.made_by}" if part.made_by else "ramekin slim"
+            history.append(History(created=created, created_by=said))
+    raw = msgspec.json.decode(original.document(told.manifest.config)) if told.manifest.config else {}
+    config = {
+        **raw,
+        "rootfs": {"type": "layers", "diff_ids": [str(one) for one in diff_ids]},
+        "history": [*(_plain(one) for one in history), *_steps(told.config.history)],
+    }
+    if "created" not in raw and created:
+        config["created"] = created
+    data = msgspec.json.encode(config, order="deterministic")
+    store.put(data)
+    annotations = {
+        key: value for key, value in told.manifest.annotations.items() if not key.startswith("io.ramekin.")
+    }
+    annotations |= {SLIMMED: str(told.root.digest)}
+    reasons = explanation.encode(explanation.make(contents, selection))
+    annotations[explanation.ANNOTATION] = str(store.put(reasons))
+    manifest = oci.Manifest(
+        schema_version=2,
+        media_type=oci.MANIFEST,
+        config=oci.describe(data, oci.CONFIG),
+        layers=tuple(replace_media(blob) for blob in descriptors),
+        annotations=dict(sorted(annotations.items())),
+    )
+    document = oci.encode(manifest)
+    store.put(document)
+    root = oci.describe(document, oci.MANIFEST, platform=told.platform)
+    referrer = explanation.attach(reasons, root, store, created=created or "1970-01-01T00:00:00Z")
+    image = Image(root, store, original.name, (referrer,))
+    return Rebuilt(image, tuple(shared), sum(contents.size(path) for path in files.paths))
+
+
+def replace_media(blob: Descriptor) -> Descriptor:
+    """A layer's descriptor in an OCI manifest, whatever Docker called its type; annotations that tell of
+    packages go, for they tell of the original.
+    """
+    kinds = {
+        oci.DOCKER_LAYER_GZIP: oci.LAYER_GZIP,
+        "application/vnd.docker.image.rootfs.diff.tar": oci.LAYER,
+        "application/vnd.docker.image.rootfs.diff.tar.zstd": oci.LAYER_ZSTD,
+    }
+    return Descriptor(kinds.get(blob.media_type, blob.media_type), blob.digest, blob.size, blob.urls)
+
+
+def _carry(image: Image, blob: Descriptor, store: Store) -> None:
+    """Have a layer of the original in the store."""
+    if store.has(blob.digest):
+        return
+    with image.blobs.open(blob) as stream, store.stage() as stage:
+        while piece := stream.read(1 << 20):
+            stage.write(piece)
+        stage.commit()
+
+
+def _plain(step: History) -> object:
+    return msgspec.to_builtins(step)
+
+
+def _steps(history: Sequence[History]) -> list[object]:
+    """The steps of the original that made no layer: settings that still hold."""
+    return [msgspec.to_builtins(step) for step in history if step.empty_layer]

@@ -1,0 +1,647 @@
+"""From what was observed to what stays: observation chooses units, knowledge closes them.
+
+    observed files, the program that starts, what the author added, essentials, --keep
+        ──▶ a file stays ──▶ at level units, its unit begins (`ecosystems`: what of the unit stays with it)
+                         ──▶ what it shows that it needs (closure's evidence) ──▶ files that meet it …
+        ──▶ nothing is left to follow ──▶ certificates, time zones, terminals, names in quotes ──▶ again
+    every path that did not stay gets the rule by which it goes
+
+Pure but for reading the image's files. The order of paths is canonical throughout, so that equal images and
+observations give equal selections, reasons among them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+
+from ramekin.analyze import loading
+from ramekin.closure import policy as policies
+from ramekin.closure import slices
+from ramekin.closure.evidence.model import ANY_CONVERTER
+from ramekin.closure.evidence.model import Kind as Shown
+from ramekin.closure.model import SliceChoice
+from ramekin.errors import UsageError
+from ramekin.image.tree import Kind
+from ramekin.slim.contents import Contents
+from ramekin.slim.observation import Observation
+from ramekin.slim.units import java, node, python, ruby, runtimes, system
+from ramekin.slim.units.catalog import (
+    ARCHIVE,
+    AUTHOR,
+    GEM,
+    LINKS,
+    NODE,
+    PYTHON,
+    RUNTIME,
+    STDLIB,
+    SYSTEM,
+    Catalog,
+    Known,
+    catalog,
+    source_of,
+)
+from ramekin.slim.units.evidence import Evidence, Finding
+from ramekin.slim.units.model import Bytecode, Choice, Level, Reason, Selection, Unit
+from ramekin.slim.units.table import rule
+
+_COMMAND_FOLDERS = (
+    "usr/local/sbin",
+    "usr/local/bin",
+    "usr/sbin",
+    "usr/bin",
+    "sbin",
+    "bin",
+    "usr/games",
+)
+_LANGUAGES = frozenset((Shown.PYTHON, Shown.PERL, Shown.RUBY, Shown.PHP, Shown.NODE, Shown.ERLANG))
+_RULES = {
+    Shown.NEEDED: "needed",
+    Shown.LOADED: "loaded",
+    Shown.MODULE: "setting",
+    Shown.INTERPRETER: "interpreter",
+    Shown.PATH: "path",
+    Shown.SETTING: "setting",
+    Shown.COMMAND: "command",
+    Shown.SHELL: "command",
+    Shown.SERVICE: "command",
+    Shown.RECIPE: "command",
+    Shown.JAVA: "import",
+    Shown.LINK: "link",
+}
+_OPTIMIZED = re.compile(r".*\.opt-[12]\.pyc\Z")
+_CALLED = re.compile(
+    rb"(?:\brun|\bcall|\bPopen|\bcheck_call|\bcheck_output|\bspawn(?:Sync)?|\bexec\w*|\bsystem|\bpopen|\bwhich)"
+    rb"\s*\(\s*\[?\s*[fr]?['\"`]([A-Za-z0-9_][\w.+-]{0,40})(?=['\"` ])"
+)
+"""Commands that source starts by name, in the ways of Python, Node, Ruby and PHP."""
+_TEXT = 1 << 20
+"""Bytes that source may have to be searched."""
+
+
+def complete(
+    contents: Contents,
+    observation: Observation | None,
+    choice: Choice,
+    *,
+    catalogued: Catalog | None = None,
+    evidence: Evidence | None = None,
+) -> Selection:
+    """What stays of an image.
+
+    Without an observation, what its configuration starts is all that is known, and the selection's notes say
+    so. `UsageError` when --keep or --drop names neither a path nor a unit of the image.
+    """
+    known = catalogued or catalog(contents)
+    seen = evidence or Evidence(contents)
+    completion = Completion(contents, observation, choice, known, seen)
+    completion.run()
+    return completion.selection(partial(complete, contents, observation, catalogued=known, evidence=seen))
+
+
+class Completion:
+    """The state of one run; the modules of ecosystems act on it through `keep`, `lead` and `begin`."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        observation: Observation | None,
+        choice: Choice,
+        known: Catalog,
+        evidence: Evidence,
+    ) -> None:
+        self.contents, self.observation, self.choice = contents, observation, choice
+        self.catalog, self.evidence = known, evidence
+        self.units, self.of = known.units, known.of
+        self.policy = policies.load()
+        self.kept: dict[str, Reason] = {}
+        self.sought: set[str] = set()
+        self.begun: dict[str, str] = {}
+        self.todo: deque[str] = deque()
+        self.notes: dict[str, None] = {}
+        self.seen = frozenset() if observation is None else self._observed(observation)
+        self.executed = frozenset(observation.executed if observation is not None else ())
+        self.whole = choice.level is Level.UNITS
+        self.environment = loading.environment(contents.config)
+        self.loader = loading.Loader(contents.stack, contents.config)
+        self._slice_of = slices.matcher(SliceChoice(keep=frozenset({"locales"}))).slice_of
+        self._keep = _Wanted(choice.keep, self, "--keep")
+        self._drop = _Wanted(choice.drop, self, "--drop")
+        self._links = self._links_to()
+        self._objects = self._shared_objects()
+        self._tests: dict[str, bool] = {}
+        self._outside: dict[str, bool] = {}
+        self.python = python.PythonRules(self)
+        self.node = node.NodeRules(self)
+        self.ruby = ruby.RubyRules(self)
+        self.java = java.JavaRules(self)
+        self.runtimes = runtimes.RuntimeRules(self)
+        self.system = system.SystemRules(self)
+
+    # --- the run
+
+    def run(self) -> None:
+        """Follow everything until nothing is left."""
+        self._start()
+        while True:
+            while self.todo:
+                self._file(self.todo.popleft())
+            before = len(self.kept)
+            self.system.settle()
+            if self.whole:
+                self.python.settle()
+            if len(self.kept) == before and not self.todo:
+                break
+
+    def _start(self) -> None:
+        for path in self.contents.paths:
+            if rule("essential").matches(path) and self._drop.match(path) is None:
+                self.keep(path, "essential", enter=False)
+        for path in sorted(self._keep.paths()):
+            self.keep(path, "keep", self._keep.match(path) or "")
+        self._started()
+        for path in sorted(self.seen):
+            if path in self.of and not self._is_hook(path):
+                self.keep(path, "observed", "by the probes" if self.observation else "")
+        if self.whole or self.observation is None:
+            for unit in list(self.units.values()):
+                if unit.kind in (AUTHOR, ARCHIVE):
+                    for path in unit.paths:
+                        if self.unwanted(path, unit) is None:
+                            self.keep(path, "author", sought=False)
+        if self.observation is None:
+            self.notes[
+                "nothing was observed: what stays is what the image's configuration starts, what its author"
+                " added, and what these need"
+            ] = None
+
+    def _started(self) -> None:
+        runtime = self.contents.config.config
+        if runtime is None:
+            return
+        words = [*(runtime.entrypoint or ()), *(runtime.cmd or ())]
+        folder = runtime.working_dir or "/"
+        for number, word in enumerate(words):
+            for part in word.split() if number else [word]:
+                part = part.strip("\"'();&|")
+                if not part or part.startswith("-") or len(part) > 4000:
+                    continue
+                if "/" in part or number:
+                    place = posixpath.normpath(posixpath.join("/", folder, part))
+                    if self.contents.resolve(place) and self.lead(place, "started", "of the command line"):
+                        continue
+                if (found := self.command(part)) is not None and (number == 0 or "/" not in part):
+                    self.lead(found, "started", "of the command line")
+                    if self.observation is None:
+                        self.executed |= {self.contents.resolve(found) or found}
+
+    def _observed(self, observation: Observation) -> frozenset[str]:
+        """What was used and is no folder."""
+        return frozenset(path for path in observation.used if path in self.of)
+
+    def _is_hook(self, path: str) -> bool:
+        """Whether that a path was opened shows no use of its unit."""
+        return rule("start-hooks").matches(path) or self.python.is_listing(path)
+
+    # --- what the modules of ecosystems call
+
+    def keep(
+        self, path: str, name: str, because: str = "", *, sought: bool = True, enter: bool = True
+    ) -> bool:
+        """Have a path (no folder) stay by a rule; whether it stays.
+
+        `sought` says that something led to this very file, so that all it shows that it needs counts; `enter`
+        that its unit begins.
+        """
+        if path not in self.of:
+            return False
+        if path not in self.kept:
+            if self._gone(path) is not None and self._keep.match(path) is None:
+                return False
+            self.kept[path] = Reason(name, self.of[path], because)
+            self._outside.setdefault(path, not enter)
+            self.todo.append(path)
+        if enter and self._outside.get(path):
+            self._outside[path] = False
+            self.todo.append(path)
+        if sought and path not in self.sought:
+            self.sought.add(path)
+            self.todo.append(path)
+        return True
+
+    def lead(self, target: str, name: str, because: str = "", *, sought: bool = True) -> bool:
+        """Have what a path leads to stay, with the links on the way; false for folders and nothing."""
+        links, real = self.contents.way(target)
+        if real is None or real not in self.of:
+            return False
+        if not self.keep(real, name, because, sought=sought):
+            return False
+        for link in links:
+            self.keep(link, "link", f"it leads to /{real}", sought=False, enter=False)
+        return True
+
+    def begin(self, name: str, because: str, by: str) -> None:
+        """Have a unit begin: its ecosystem says what of it stays. Nothing at level files."""
+        unit = self.units.get(name)
+        if unit is None or name in self.begun or not self.whole:
+            return
+        self.begun[name] = because
+        if unit.kind == SYSTEM:
+            self.system.begin(unit, by, because)
+        elif unit.kind == STDLIB:
+            self.python.begin_module(unit, by, because)
+        elif unit.kind == PYTHON:
+            self.python.begin(unit, by, because)
+        elif unit.kind == NODE:
+            self.node.begin(unit, by, because)
+        elif unit.kind == GEM:
+            self.ruby.begin(unit, by, because)
+        elif unit.kind == RUNTIME:
+            self.runtimes.begin(unit, by, because)
+
+    def fill(self, unit: Known, name: str, because: str, *, but: Callable[[str], bool] | None = None) -> None:
+        """Have all files of a unit stay but those that nobody wants."""
+        for path in unit.paths:
+            if (but is None or not but(path)) and self.unwanted(path, unit) is None:
+                self.keep(path, name, because, sought=False)
+
+    def command(self, name: str) -> str | None:
+        """The path (its links not followed) that a command's name means."""
+        if not name or "/" in name:
+            return name.strip("/") if name and self.contents.resolve(name) else None
+        places = [place.strip("/") for place in self.environment.get("PATH", "").split(":")]
+        for place in (*filter(None, places), *_COMMAND_FOLDERS):
+            path = f"{place}/{name}"
+            real = self.contents.resolve(path)
+            if real is not None and self.contents.kind(real) is Kind.FILE:
+                return path
+        return None
+
+    def text(self, path: str, most: int = _TEXT) -> bytes:
+        """The content of a file that is text of at most `most` bytes; else nothing."""
+        if self.contents.kind(path) is not Kind.FILE or self.contents.size(path) > most:
+            return b""
+        data = self.contents.read(path, most)
+        return b"" if b"\0" in data[:4096] else data
+
+    # --- following
+
+    def _file(self, path: str) -> None:
+        unit = self.units[self.of[path]]
+        reason = self.kept[path]
+        entered = not self._outside.get(path)
+        if self.contents.kind(path) is Kind.SYMLINK:
+            self._follow_link(path)
+            return
+        if entered and unit.name not in self.begun:
+            name = "package" if unit.kind == SYSTEM else reason.rule
+            self.begin(unit.name, f"/{path}: {rule(reason.rule).reason}", name)
+        self._names(path, unit)
+        if not entered:
+            return
+        if path.endswith(".pyc"):
+            self.keep(source_of(path), reason.rule, f"the source of /{path}")
+        self.system.file(path, unit)
+        self._needs(path, unit)
+        self.python.file(path, unit)
+        self.node.file(path, unit)
+        self.ruby.file(path, unit)
+        self.java.file(path, unit)
+
+    def _follow_link(self, path: str) -> None:
+        links, real = self.contents.way(path)
+        for link in links[1:]:
+            self.keep(link, "link", f"/{path} leads over it", sought=False, enter=False)
+        if real is None:
+            return
+        if real in self.of:
+            self.keep(real, "link", f"/{path} leads to it", sought=path in self.sought or self.whole)
+        elif path in self.sought and self.of[path].startswith("files:"):
+            for below in self.contents.below(real):
+                other = self.units[self.of[below]]
+                if other.kind == AUTHOR and self.unwanted(below, other) is None:
+                    self.keep(below, "link", f"/{path} leads to its folder", sought=False)
+
+    def _names(self, path: str, unit: Known) -> None:
+        """Links that lead to a file that stays, and its other names."""
+        for link in self._links.get(path, ()):
+            other = self.units[self.of[link]]
+            if other is unit or other.kind in (LINKS, AUTHOR):
+                if self.unwanted(link, other) is None:
+                    self.keep(link, "link", f"it leads to /{path}", sought=False, enter=False)
+        placed = self.contents.files[path]
+        if placed.inode is not None and placed.inode.names > 1 and self.whole:
+            for other_path in unit.paths:
+                other_placed = self.contents.files[other_path]
+                if other_placed.inode is placed.inode and other_path not in self.kept:
+                    if self.unwanted(other_path, unit) is None:
+                        self.keep(other_path, "hardlink", f"a name of /{path}", sought=False)
+
+    def _needs(self, path: str, unit: Known) -> None:
+        if rule("essential").matches(path) and not path.endswith(("nsswitch.conf", "profile")):
+            return
+        found = self.evidence.of(path, unit)
+        if found.is_elf:
+            self.closure(path)
+        correction = self.policy.correction(unit.package.name) if unit.package else None
+        for need in found.needs:
+            if correction and correction.ignores and correction.ignores.match(need.target):
+                continue
+            if need.kind not in _LANGUAGES and self.follows(need.kind, path, unit):
+                self._meet(path, unit, need)
+        for word in sorted(found.words):
+            self.system.word(path, unit, word)
+        if unit.kind == AUTHOR and not found.is_elf:
+            for match in sorted(set(_CALLED.findall(self.text(path)))):
+                self._meet(path, unit, Finding(Shown.COMMAND, match.decode()))
+
+    def closure(self, path: str) -> None:
+        """Keep all that the dynamic loader maps with a file."""
+        for target in self.loader.closure(path)[1:]:
+            self.keep(target, "needed", f"/{path} is loaded with it")
+        facts = self.loader.elf(path)
+        if interpreter := facts.get("interpreter"):
+            self.lead(interpreter, "needed", f"the loader of /{path}")
+
+    def follows(self, kind: Shown, path: str, unit: Known) -> bool:
+        """Whether a need of a file counts."""
+        if unit.kind == AUTHOR or path in self.sought:
+            return True
+        if unit.kind in (PYTHON, NODE, GEM, STDLIB, RUNTIME):
+            return kind in (Shown.NEEDED, Shown.LOADED, Shown.PATH, Shown.MODULE, Shown.JAVA, Shown.LINK)
+        asked = unit.name in self.system.asked
+        return self.policy.follows(kind, policies.place_of(path), asked=asked, reached=False)
+
+    def _meet(self, path: str, unit: Known, need: Finding) -> None:
+        kind, target = need.kind, need.target
+        name, because = _RULES.get(kind, "path"), f"/{path} names it"
+        if kind in (Shown.LOADED, Shown.MODULE):
+            if target == ANY_CONVERTER:
+                self._converters(path)
+                return
+            for found in self.objects(posixpath.basename(target), path, unit):
+                self.keep(found, name, because)
+            return
+        if kind is Shown.NEEDED:
+            return
+        if target.startswith("/"):
+            self._path(path, unit, need, name, because)
+            return
+        if target in self.policy.ignored_commands:
+            return
+        command = self.command(target)
+        if command is not None and self.system.may_use(path, unit, command):
+            self.lead(command, name, because)
+
+    def _path(self, path: str, unit: Known, need: Finding, name: str, because: str) -> None:
+        target = need.target
+        if need.kind not in (Shown.INTERPRETER, Shown.LINK) and self.policy.ignored_paths.match(target):
+            return
+        if self.policy.module_folders.match(target) and need.kind is Shown.PATH:
+            return
+        real = self.contents.resolve(target)
+        if real is None or not self.system.may_use(path, unit, real):
+            return
+        if real in self.of:
+            if policies.is_command(real) and need.kind is Shown.PATH:
+                strong = unit.kind in (AUTHOR, SYSTEM) or path in self.sought
+                if not strong:
+                    return
+            self.lead(target, name, because)
+        elif real and self.whole:
+            self.system.folder(real, path, unit, because)
+
+    def _converters(self, path: str) -> None:
+        for other in self.contents.paths:
+            if "/gconv/" in other and self._slice_of(other) is None:
+                self.keep(other, "loaded", f"/{path} converts character sets")
+
+    def objects(self, name: str, path: str, unit: Known) -> Iterator[str]:
+        """Shared objects by file name, those nearest to the asking file first, of its machine."""
+        found = self._objects.get(name, ())
+        beside = [one for one in found if one.rpartition("/")[0] == path.rpartition("/")[0]]
+        for one in beside or found:
+            real = self.contents.resolve(one)
+            if real is not None and self.system.may_use(path, unit, real):
+                yield one
+
+    def _shared_objects(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for path in self.contents.paths:
+            if ".so" in path:
+                found.setdefault(path.rpartition("/")[2], []).append(path)
+        return {name: tuple(paths) for name, paths in found.items()}
+
+    def _links_to(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for path in self.contents.paths:
+            if self.contents.kind(path) is Kind.SYMLINK:
+                real = self.contents.resolve(path)
+                if real is not None and real in self.of:
+                    found.setdefault(real, []).append(path)
+        return {real: tuple(links) for real, links in found.items()}
+
+    # --- what nobody wants
+
+    def _gone(self, path: str) -> tuple[str, str] | None:
+        """The rule and cause by which a path goes whatever leads to it: the user said so."""
+        if (wanted := self._drop.match(path)) is not None:
+            return "drop", wanted
+        if self.choice.bytecode is Bytecode.DROP and path.endswith(".pyc"):
+            if source_of(path) in self.of:
+                return "bytecode", ""
+        if self.choice.locales is not None and (language := self._language(path)) is not None:
+            return "locales", language
+        return None
+
+    def _language(self, path: str) -> str | None:
+        """The language of a translation that --locales does not name."""
+        if not rule("locales").matches(path) or self.units[self.of[path]].kind == AUTHOR:
+            return None
+        assert self.choice.locales is not None
+        language = _language_of(path)
+        if language is None:
+            return None
+        base = re.split(r"[_.@-]", language, maxsplit=1)[0].lower()
+        wanted = {one.lower().replace("-", "_") for one in self.choice.locales}
+        whole = language.lower().replace("-", "_").partition(".")[0]
+        if base in ("c", "posix", "root") or base in wanted or whole in wanted:
+            return None
+        return language
+
+    def unwanted(self, path: str, unit: Known) -> tuple[str, str] | None:
+        """The rule and cause by which a path of a unit that stays goes unless something leads to it."""
+        if (gone := self._gone(path)) is not None:
+            return gone
+        for name in ("cache", "databases", "documents"):
+            if rule(name).matches(path) and not self._working(path):
+                return name, ""
+        if unit.kind in (SYSTEM, RUNTIME, LINKS, AUTHOR) and not self._working(path):
+            if (taken := self._slice_of(path)) is not None:
+                return "slice", taken
+        if path.endswith(".pyc") and (reason := self._stale(path)) is not None:
+            return reason
+        if unit.kind in (PYTHON, STDLIB, GEM) and self._is_test(path, unit):
+            return "tests", ""
+        if path.endswith(".po") and unit.kind != AUTHOR and f"{path[:-3]}.mo" in self.of:
+            return "message-sources", ""
+        if unit.kind == NODE and rule("node-extras").matches(path):
+            if not re.search(r"(?i)licen[cs]e|copying|notice", path.rpartition("/")[2]):
+                return "node-extras", ""
+        return None
+
+    def _working(self, path: str) -> bool:
+        runtime = self.contents.config.config
+        folder = (runtime.working_dir if runtime else "").strip("/")
+        return bool(folder) and path.startswith(folder + "/")
+
+    def _stale(self, path: str) -> tuple[str, str] | None:
+        if _OPTIMIZED.match(path) and not self.environment.get("PYTHONOPTIMIZE"):
+            return "optimized-bytecode", ""
+        if "/__pycache__/" in path or path.startswith("__pycache__/"):
+            source = source_of(path)
+            if source not in self.of:
+                return "stale-bytecode", ""
+            if not self.python.reads(path):
+                return "optimized-bytecode", ""
+        return None
+
+    def _is_test(self, path: str, unit: Known) -> bool:
+        """Whether a path lies in a test suite of its library."""
+        parts = path.split("/")
+        for number, part in enumerate(parts[:-1]):
+            if part in ("tests", "test") and number > unit.root.count("/"):
+                folder = "/".join(parts[: number + 1])
+                if (known := self._tests.get(folder)) is None:
+                    known = self._tests[folder] = part == "tests" or self._looks_tested(folder)
+                if known:
+                    return True
+        return False
+
+    def _looks_tested(self, folder: str) -> bool:
+        names = [one for one in self.contents.children.get(folder, ()) if one.endswith((".py", ".rb"))]
+        tests = [one for one in names if one.startswith("test_") or one.endswith(("_test.py", "_test.rb"))]
+        return len(tests) * 2 > len(names)
+
+    # --- the result
+
+    def selection(self, again: Callable[[Choice], Selection]) -> Selection:
+        """What stays, what goes and why."""
+        kept = {path: self.kept[path] for path in self.contents.paths if path in self.kept}
+        dropped = {path: self._why_not(path) for path in self.contents.paths if path not in self.kept}
+        units = tuple(self._unit(unit) for unit in sorted(self.units.values(), key=lambda one: one.name))
+        return Selection(
+            kept=kept,
+            dropped=dropped,
+            units=units,
+            notes=tuple(sorted({*self.notes, *self.evidence.notes, *self.python.notes()})),
+            choice=self.choice,
+            observation=self.observation,
+            size=self._weigh(self.contents.paths),
+            kept_size=self._weigh(kept),
+            of=self.of,
+            again=again,
+        )
+
+    def _weigh(self, paths: Iterable[str]) -> int:
+        seen: set[int] = set()
+        total = 0
+        for path in paths:
+            inode = self.contents.files[path].inode
+            if inode is None or id(inode) in seen:
+                continue
+            if inode.names > 1:
+                seen.add(id(inode))
+            total += inode.file.size
+        return total
+
+    def _unit(self, unit: Known) -> Unit:
+        staying = [path for path in unit.paths if path in self.kept]
+        return Unit(
+            name=unit.name,
+            kind=unit.kind,
+            version=unit.version,
+            paths=tuple(unit.paths),
+            kept=len(staying),
+            size=self._weigh(unit.paths),
+            kept_size=self._weigh(staying),
+        )
+
+    def _why_not(self, path: str) -> Reason:
+        unit = self.units[self.of[path]]
+        if (found := self.unwanted(path, unit)) is not None:
+            return Reason(found[0], unit.name, found[1])
+        if not self.whole:
+            return Reason("not-seen", unit.name)
+        base = unit.name.partition(":")[2].partition("@")[0]
+        if unit.name in self.begun:
+            return Reason("part" if unit.kind == SYSTEM else "unreached", unit.name)
+        if base in rule("package-manager").names:
+            return Reason("package-manager", unit.name)
+        if unit.kind == STDLIB:
+            late = base in rule("developers").names
+            return Reason("developers" if late else "module", unit.name)
+        return Reason("unreached", unit.name)
+
+
+_LANGUAGE = re.compile(
+    r".*?(?:^|/)(?:locale|locales|translations|locale-data)/([A-Za-z]{1,8}[^/]*?)(?:/|\.dat\Z|\Z)", re.DOTALL
+)
+
+
+def _language_of(path: str) -> str | None:
+    found = _LANGUAGE.match(path)
+    if found is None or found[1] in ("locale-archive", "__pycache__", "locale.alias"):
+        return None
+    return found[1]
+
+
+class _Wanted:
+    """Globs of absolute paths and names of units that an option gives."""
+
+    def __init__(self, wanted: Iterable[str], completion: Completion, option: str) -> None:
+        self._of, self._completion = completion.of, completion
+        self._globs: list[tuple[str, re.Pattern[str]]] = []
+        self._units: dict[str, str] = {}
+        for text in wanted:
+            if text.startswith("/"):
+                folder = text.strip("/")
+                pattern = slices.glob(folder)
+                self._globs.append((text, pattern))
+                if folder in completion.contents.children:
+                    self._globs.append((text, slices.glob(folder + "/**")))
+                elif not any(pattern.match(path) for path in completion.of):
+                    raise UsageError(
+                        f"{option}: {text} matches no file of the image",
+                        hint="paths are absolute, as in /app/**",
+                    )
+                continue
+            pattern = slices.glob(text)
+            names = [name for name in completion.units if pattern.match(name)]
+            if not names:
+                import difflib
+
+                near = difflib.get_close_matches(text, list(completion.units), 3)
+                raise UsageError(
+                    f"{option}: the image has no unit {text!r}",
+                    hint=f"did you mean {', '.join(near)}?"
+                    if near
+                    else "units are named as in python:Django",
+                )
+            self._units.update((name, text) for name in names)
+
+    def paths(self) -> Iterator[str]:
+        """All paths of the image that are meant."""
+        return (path for path in self._of if self.match(path) is not None)
+
+    def match(self, path: str) -> str | None:
+        """The word that means a path, or None."""
+        if self._units and (text := self._units.get(self._of.get(path, ""))) is not None:
+            return text
+        for text, pattern in self._globs:
+            if pattern.match(path):
+                return text
+        return None

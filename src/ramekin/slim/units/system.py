@@ -1,0 +1,199 @@
+"""Packages of a system (dpkg, apk, rpm), and what every program may silently expect.
+
+A package of which a file stays keeps all its files but its parts (`closure`'s policy: commands, public
+libraries, modules), each of which stays only where evidence leads to it. Of a package whose program ran all
+commands stay, and those of the packages that were built from the same source and that it depends on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ramekin.closure import policy as policies
+from ramekin.image.tree import Kind
+from ramekin.slim.units.catalog import AUTHOR, SYSTEM, Known
+from ramekin.slim.units.table import rule
+
+if TYPE_CHECKING:
+    from ramekin.slim.units.completion import Completion
+
+_PUBLIC = re.compile(r"(?:usr/)?lib(?:32|64|x32)?(?:/[^/]+-linux-[^/]+)?/[^/]+\.so(?:\.[^/]+)?\Z")
+_REGION = re.compile(r":?[A-Z][A-Za-z_]+/[A-Za-z_/+-]+\Z")
+_TWICE = re.compile(r"usr/share/zoneinfo/(?:posix|right)/.*", re.DOTALL)
+_LIBC = re.compile(r"(?:libc\.so\.6|libc\.musl-\w+\.so\.1|ld-[\w.-]+|libc-[\d.]+\.so)\Z")
+_MOST_IN_FOLDER = 2000
+
+
+class SystemRules:
+    def __init__(self, completion: Completion) -> None:
+        self._all = completion
+        self.asked: set[str] = set()
+        self._cones: dict[str, frozenset[str]] = {}
+        self._packages = {
+            unit.package.name: unit for unit in completion.units.values() if unit.package is not None
+        }
+        self._looked: set[str] = set()
+        self._settled: set[str] = set()
+
+    def begin(self, unit: Known, by: str, because: str) -> None:
+        """A file of a package stays: so do those that no evidence could lead to."""
+        correction = self._all.policy.correction(unit.package.name) if unit.package else None
+        drops = correction.drops if correction else None
+
+        def is_part(path: str) -> bool:
+            return (
+                self._all.policy.part(path) is not None
+                or (drops is not None and drops.match(path) is not None)
+                or rule("time-zones").matches(path)
+            )
+
+        self._all.fill(unit, by if by in ("companion", "correction") else "package", because, but=is_part)
+        if unit.package is None:
+            return
+        for name in correction.needs if correction else ():
+            self._all.begin(f"{unit.package.system}:{name}", f"{unit.name} goes with it", "correction")
+        for other in self._relatives(unit):
+            if not any(policies.is_command(path) or _PUBLIC.match(path) for path in other.paths):
+                self._all.begin(other.name, f"{unit.name} depends on it", "companion")
+
+    def _relatives(self, unit: Known) -> Iterator[Known]:
+        """Packages of the same source that a package depends on directly."""
+        package = unit.package
+        if package is None:
+            return
+        for name in sorted(package.depends):
+            other = self._packages.get(name)
+            if other is not None and other is not unit and other.package is not None:
+                if other.package.source == package.source:
+                    yield other
+
+    def file(self, path: str, unit: Known) -> None:
+        """A file stays: its package is there, and if it is a program that ran, so are the others."""
+        owner = self._all.catalog.owned.get(path)
+        if owner is not None and owner != unit.name:
+            self._all.begin(owner, f"/{path} is a file of it", "package")
+        if path in self._all.executed and unit.kind == SYSTEM and unit.name not in self.asked:
+            if unit.package is not None and not unit.package.essential and self._all.whole:
+                if policies.language_of(path) is None:
+                    self._tools(unit, path)
+
+    def _tools(self, unit: Known, path: str) -> None:
+        self.asked.add(unit.name)
+        reversed_ = [
+            other
+            for other in self._packages.values()
+            if unit in list(self._relatives(other)) and other.name in self._all.begun
+        ]
+        for one in (unit, *self._relatives(unit), *reversed_):
+            if one.package is not None and one.package.essential:
+                continue
+            commands = [other for other in one.paths if policies.is_command(other)]
+            for command in commands:
+                self._all.keep(command, "tools", f"/{path} ran")
+        for other_path in unit.paths:
+            if other_path in self._all.kept:
+                self._all.todo.append(other_path)
+
+    def word(self, path: str, unit: Known, word: str) -> None:
+        """A program that starts others holds the name of a command: one of a declared package stays."""
+        if unit.package is None or not (path in self._all.sought or unit.name in self.asked):
+            return
+        found = self._all.command(word)
+        if found is None:
+            return
+        real = self._all.contents.resolve(found)
+        owner = self._owner(real) if real is not None else None
+        if owner is not None and owner.package is not None and owner is not unit:
+            if owner.package.name in unit.package.depends:
+                self._all.lead(found, "command", f"/{path} names it")
+
+    def _owner(self, path: str) -> Known | None:
+        name = self._all.catalog.owned.get(path) or self._all.of.get(path)
+        return self._all.units.get(name) if name is not None else None
+
+    def may_use(self, path: str, unit: Known, target: str) -> bool:
+        """Whether a need of a package's file may be met by another path: its package must declare that, unless
+        it is one that every package may use.
+        """
+        owner = self._owner(path) if unit.kind != AUTHOR else None
+        if owner is None or owner.package is None or owner.package.system != "dpkg":
+            return True
+        real = self._all.contents.resolve(target) or target
+        other = self._owner(real)
+        if other is None or other is owner or other.package is None or other.kind != SYSTEM:
+            return True
+        if other.package.essential:
+            return True
+        return other.package.name in self._cone(owner.package.name)
+
+    def _cone(self, name: str) -> frozenset[str]:
+        cone = self._cones.get(name)
+        if cone is None:
+            found, waiting = {name}, [name]
+            while waiting:
+                unit = self._packages.get(waiting.pop())
+                if unit is None or unit.package is None:
+                    continue
+                for other in unit.package.depends:
+                    if other not in found:
+                        found.add(other)
+                        waiting.append(other)
+            cone = self._cones[name] = frozenset(found)
+        return cone
+
+    def folder(self, folder: str, path: str, unit: Known, because: str) -> None:
+        """A file that stays names a folder: the one package that fills it is used."""
+        owners: set[str] = set()
+        for number, below in enumerate(self._all.contents.below(folder)):
+            owners.add(self._all.of[below])
+            if len(owners) > 1 or number > _MOST_IN_FOLDER:
+                return
+        for name in owners:
+            other = self._all.units[name]
+            if other.kind == SYSTEM and (unit.kind == AUTHOR or self.may_use(path, unit, folder)):
+                self._all.begin(name, because, "path")
+
+    # --- what programs expect without saying so
+
+    def settle(self) -> None:
+        """Certificates, time zones and terminals, by what stays."""
+        for path in list(self._all.kept):
+            if path not in self._looked:
+                self._looked.add(path)
+                self._look(path)
+        zone = self._all.environment.get("TZ", "")
+        if _REGION.match(zone):
+            self._want("time-zones", f"TZ is {zone}")
+
+    def _look(self, path: str) -> None:
+        name = path.rpartition("/")[2]
+        if self._all.contents.kind(path) is not Kind.FILE:
+            return
+        stem = name.partition(".")[0]
+        unit = self._all.of[path]
+        if unit.startswith("python3.") and unit.endswith(":zoneinfo"):
+            self._want("time-zones", f"/{path} reads it")
+        for which in ("certificates", "terminals"):
+            for start in rule(which).names:
+                if stem == start or (stem.startswith(start) and start != "_ssl"):
+                    if ".so" in name:
+                        self._want(which, f"/{path} reads it")
+        if _LIBC.match(name) or ("time-zones" in self._settled and "certificates" in self._settled):
+            return
+        for text in self._all.loader.elf(path).get("mentions", ()):
+            if "zoneinfo" in text:
+                self._want("time-zones", f"/{path} names {text}")
+            elif "/certs" in text or "SSL_CERT_FILE" in text:
+                self._want("certificates", f"/{path} names {text}")
+
+    def _want(self, which: str, because: str) -> None:
+        if which in self._settled:
+            return
+        self._settled.add(which)
+        for path in self._all.contents.paths:
+            if rule(which).matches(path) and not _TWICE.match(path):
+                self._all.keep(path, which, because, sought=False, enter=False)
+                if self._all.contents.kind(path) is Kind.SYMLINK:
+                    self._all.lead(path, which, because, sought=False)
