@@ -6,7 +6,7 @@
 Files are laid out by umoci and run by runc, with a network of their own; requests are made from this process
 inside that network. A check of checks.yaml has a name and is one of
 
-    - {check: …, get: /path, headers: {…}, status: 200, has: [text, …], lacks: […], header: {Name: text}}
+    - {check: …, get: /path, headers: {…}, status: 200, has: [text, …], lacks: […], header: {Name: text}, tls: true}
     - {check: …, post: /path, form: {…} | json: … | body: … | upload: {field: {name, text, encoding}}}
     - {check: …, exec: [program, …], stdin: …, exit: 0, has: […]}       in the running container
     - {check: …, run: [argument, …], entrypoint: […]}                  a container of its own
@@ -28,6 +28,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -397,6 +398,8 @@ def _request(step: Check, session: Session) -> str:
         headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
     connection = http.client.HTTPConnection("localhost", port, timeout=20)
     connection.sock = session.server.connect(port)
+    if step.get("tls"):
+        connection.sock = ssl._create_unverified_context().wrap_socket(connection.sock)
     try:
         connection.request(method.upper(), step[method], body or None, headers)
         response = connection.getresponse()
