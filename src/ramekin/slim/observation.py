@@ -23,11 +23,12 @@ Exposure = Literal["", "fanotify", "seccomp"]
 class Observation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """All that was seen of an image while it ran.
 
-    `image` is its manifest's digest and `platform` as `linux/amd64`. `tested` are paths that were only asked
-    about (stat, access), `missing` those that were looked up and that the image has not; both need tracing,
-    and are empty without it. `listening` are sockets as `tcp:8080`, `udp:53` or `unix:/run/x.sock`; `written`
-    the paths that the program made, changed or removed; `probes` the names of what was asked of it.
-    """
+    `image` is its manifest's digest and `platform` as `linux/amd64`. `tested` are paths that were only
+    asked about (stat, access), `missing` those that were looked up and that the image has not; both need
+    tracing, and are empty without it. `listening` are sockets as `tcp:8080`, `udp:53` or
+    `unix:/run/x.sock`; `written` the paths that the program made, changed or removed; `probes` the names of
+    what was asked of it. `syscalls` are those that not every program makes (`seccomp` says which), and are
+    all of them only if `calls_noted`."""
 
     version: int = VERSION
     image: str = ""
@@ -40,6 +41,7 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     missing: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     listening: tuple[str, ...] = ()
+    calls_noted: bool = False
     syscalls: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
 
@@ -81,6 +83,8 @@ def merge(first: Observation, second: Observation) -> Observation:
         image=first.image or second.image,
         platform=first.platform or second.platform,
         exposure=first.exposure or second.exposure,
+        calls_noted=all(one.calls_noted for one in (first, second) if one.exposure)
+        and bool(first.exposure or second.exposure),
     )
 
 

@@ -49,9 +49,10 @@ HOSTS = "127.0.0.1\tlocalhost ramekin\n::1\tlocalhost ip6-localhost ip6-loopback
 RESOLV = "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"
 """Nothing answers there, and says so at once."""
 
-_NAMESPACES = (
-    kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-)
+_NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+"""The keeper's own; the warden, who has to see all folders, shares but the user and PID namespaces with
+it."""
+
 _CHILD = re.compile(rb'"child-pid": *([0-9]+)[^0-9]')
 _PULSE = 0.1
 """Seconds between two looks at how full the container's file system is."""
@@ -96,7 +97,7 @@ def main(descriptor: int) -> int:
 
 def _unshare(plan: Plan) -> None:
     uid, gid = os.geteuid(), os.getegid()
-    kernel.unshare(_NAMESPACES | (kernel.CLONE_NEWUSER if plan.rootless else 0))
+    kernel.unshare(kernel.CLONE_NEWPID | (kernel.CLONE_NEWUSER if plan.rootless else 0))
     if plan.rootless:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
@@ -115,6 +116,7 @@ def _keep(plan: Plan) -> None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         keeper: Keeper | None = None
         try:
+            kernel.unshare(_NAMESPACES)
             keeper = Keeper(plan)
             keeper.start()
         except OSError as error:
@@ -148,6 +150,7 @@ class Keeper:
         """The process in the container that a child of ours stands for."""
         self._calls: Calls | None = None
         self._filter = b""
+        self._deaf = False
         self._numbers = syscalls.numbers(os.uname().machine)
         self._listening: set[str] = set()
 
@@ -220,6 +223,9 @@ class Keeper:
             ours.close()
             for listener in descriptors:
                 self._on(listener, partial(self._hear, listener))
+            if not descriptors:
+                # the kernel has refused the filter, or the child came to nothing before
+                self._deaf = True
 
         self._on(ours.fileno(), take)
         return theirs.detach()
@@ -429,6 +435,7 @@ class Keeper:
             record.asked, record.absent = sorted(calls.asked), sorted(calls.absent)
             record.misses, record.listings = sorted(calls.misses), sorted(calls.listings)
             record.syscalls = sorted(calls.unusual)
+            record.calls_noted = self._plan.syscalls and not self._deaf
             touched = {*record.opened, *record.executed, *record.written}
             if self._plan.syscalls and self._plan.program.uid == 0 and rights.others(MERGED, touched):
                 calls.capabilities.add("CAP_DAC_OVERRIDE")

@@ -151,6 +151,7 @@ class Record(msgspec.Struct):
     absent: list[str] = []
     written: list[str] = []
     listening: list[str] = []
+    calls_noted: bool = False
     syscalls: list[str] = []
     capabilities: list[str] = []
     misses: list[tuple[str, str, str]] = []

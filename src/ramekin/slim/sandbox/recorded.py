@@ -54,6 +54,7 @@ def made(record: Record, root: Path, by: Watching, places: Iterable[Place]) -> O
             missing=tuple(path for path in map(_relative, record.absent) if path not in there),
             written=tuple(path for path in map(_relative, record.written) if path not in own),
             listening=tuple(record.listening),
+            calls_noted=record.calls_noted,
             syscalls=tuple(record.syscalls),
             capabilities=tuple(record.capabilities),
         )
