@@ -142,6 +142,7 @@ def _resolve_one(request: ImageRequest, architecture: str, state: Digest, bench:
         state,
         architecture,
         msgspec.json.encode(as_data(same), order="deterministic"),
+        *_revisions(request),
     )
     found = bench.store.result(name)
     if found is None:
@@ -371,7 +372,17 @@ def _image_key(request: ImageRequest, architecture: str, pinned: LockedClosure, 
         "" if epoch is None else str(epoch),
         msgspec.json.encode(as_data(same), order="deterministic"),
         msgspec.json.encode(msgspec.structs.replace(pinned, state=Digest("")), order="deterministic"),
+        *_revisions(request),
     )
+
+
+def _revisions(request: ImageRequest) -> tuple[str, ...]:
+    """Of what only images with store paths are made by."""
+    if "nix" not in closures.kinds(request):
+        return ()
+    from ramekin.closure import storepaths
+
+    return (storepaths.revision(),)
 
 
 def _assemble(

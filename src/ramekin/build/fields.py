@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from ramekin import sources
 from ramekin.errors import UsageError
@@ -118,6 +119,17 @@ def source(text: str, *, where: str) -> str:
             hint=near(kind, sources.KINDS, "kinds are "),
         )
     return text
+
+
+def place(text: str, folder: Path) -> str:
+    """A URL, or the path of a folder that a file in `folder` names."""
+    return text if re.match(r"[a-z][a-z0-9+]*:", text) else str(folder / Path(text).expanduser())
+
+
+def source_in(text: str, folder: Path) -> str:
+    """A source that a file in `folder` names."""
+    kind, _, rest = text.partition(":")
+    return f"nix:{place(rest, folder)}" if kind == "nix" and rest else text
 
 
 def essentials_of_nix(text: str, *, where: str) -> str:

@@ -4,7 +4,7 @@ The rule, in this order:
 
 1. no word: all images of `ramekin.yaml` in the current folder;
 2. the first word ends in `.yaml` or `.yml`, or begins with `/`, `./` or `../`: it is a spec, the others are
-   names of images in it;
+   names of images in it (`/nix/store/…` is a package);
 3. there is a `ramekin.yaml` in the current folder and every word is the name of an image in it: those images;
 4. else the words are packages of one image.
 """
@@ -61,6 +61,8 @@ class Selection:
 
 def is_spec(word: str) -> bool:
     """Whether a word of the command line names a spec file rather than a package or an image."""
+    if word.startswith(request.STORE_PATHS):
+        return False
     return word.endswith((".yaml", ".yml")) or word.startswith(("/", "./", "../"))
 
 

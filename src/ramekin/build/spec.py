@@ -17,7 +17,7 @@ from pydantic import ValidationError as PydanticError
 
 from ramekin import yaml_errors, yaml_source
 from ramekin.build import fields, lock, request
-from ramekin.build.request import Choices, ImageRequest
+from ramekin.build.request import Choices, ImageRequest, NixChoices
 from ramekin.errors import UsageError
 from ramekin.sources.mirror import Mirror
 from ramekin.yaml_source import Document, Place
@@ -157,6 +157,56 @@ class MirrorSpec(_Model):
         return Mirror(uri=self.uri, suites=self.suites, components=self.components, signed_by=keyring)
 
 
+class NixSpec(_Model):
+    """Where store paths come from, and what an image made of them has."""
+
+    caches: Annotated[tuple[str, ...], BeforeValidator(_list), _schema(_TEXTS)] = Field(
+        default=(),
+        description="Binary caches: URLs, or folders relative to the spec; those of nix.conf when not said.",
+    )
+    trusted_keys: Annotated[
+        tuple[Annotated[str, _one(fields.trusted_key)], ...], BeforeValidator(_list), _schema(_TEXTS)
+    ] = Field(
+        default=(),
+        description="Public keys of caches that are believed, as NAME:KEY; those of nix.conf when not said.",
+    )
+    channel: Annotated[str | None, BeforeValidator(_text), _schema(_TEXT)] = Field(
+        default=None,
+        description="The channel that names store paths: the URL or folder with store-paths.xz "
+        "and packages.json.br.",
+    )
+    essentials: Annotated[
+        str | None, _one(fields.essentials_of_nix), _schema({"enum": list(fields.ESSENTIALS_OF_NIX)})
+    ] = Field(
+        default=None,
+        description="Whose CA certificates and time zones an image of store paths has: nobody's (own, the "
+        "default), nixpkgs' cacert and tzdata, or debian's.",
+    )
+    links: bool | None = Field(
+        default=None, description="Link what was asked for from /bin and the like; true when not said."
+    )
+    database: bool | None = Field(
+        default=None, description="Tell Nix within the image what is in its store; false when not said."
+    )
+
+    def choices(self, folder: Path) -> NixChoices:
+        """What this part of a spec in `folder` says."""
+        return NixChoices(
+            caches=tuple(fields.place(cache, folder) for cache in self.caches),
+            trusted_keys=self.trusted_keys,
+            channel=None if self.channel is None else fields.place(self.channel, folder),
+            essentials=self.essentials,
+            links=self.links,
+            database=self.database,
+        )
+
+
+class SourcesSpec(_Model):
+    """What kinds of sources are told, beside their names."""
+
+    nix: NixSpec | None = Field(default=None, description="Nix binary caches.")
+
+
 class ImageSpec(_Model):
     """An image, or what all images have in common. Keys are the options of `ramekin build`."""
 
@@ -164,12 +214,15 @@ class ImageSpec(_Model):
         tuple[Annotated[str, _one(fields.package)], ...], BeforeValidator(_list), _schema(_TEXTS)
     ] = Field(
         default=(),
-        description="Packages: NAME, NAME=VERSION or NAME/SUITE. The first names the program that is run.",
+        description="Packages: NAME, NAME=VERSION or NAME/SUITE; nix:NAME or a store path are of Nix. The "
+        "first names the program that is run.",
     )
     source: Annotated[str | None, _one(fields.source), _schema(_TEXT)] = Field(
         default=None,
-        description="Where packages come from, as in debian:bookworm; the machine's own suite when not said.",
+        description="Where packages come from, as in debian:bookworm or nix:CACHE; the machine's own suite "
+        "when not said.",
     )
+    sources: SourcesSpec = Field(default=SourcesSpec(), description="What kinds of sources are told.")
     mirrors: tuple[MirrorSpec, ...] = Field(
         default=(), description="Mirrors in place of those in the machine's apt configuration."
     )
@@ -240,7 +293,8 @@ class ImageSpec(_Model):
         """What this part of a spec in `folder` says."""
         return Choices(
             packages=self.packages,
-            source=self.source,
+            source=None if self.source is None else fields.source_in(self.source, folder),
+            nix=None if self.sources.nix is None else self.sources.nix.choices(folder),
             mirrors=tuple(mirror.mirror(folder) for mirror in self.mirrors),
             architectures=self.arch,
             compression=self.compress,
@@ -393,6 +447,8 @@ def _keys(place: Place) -> list[str]:
     model: type[BaseModel] = SpecFile
     if place:
         model = MirrorSpec if "mirrors" in place else ImageSpec
+        if "sources" in place:
+            model = NixSpec if place[-1] == "nix" else SourcesSpec
         if place[0] == "check":
             model = CheckSpec if len(place) == 1 else IgnoreSpec
     return [info.alias or name for name, info in model.model_fields.items()]

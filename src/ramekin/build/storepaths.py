@@ -14,7 +14,7 @@ from ramekin.closure import storepaths
 from ramekin.closure.follow import Asked
 from ramekin.closure.storepaths import follow, profile
 from ramekin.errors import UsageError
-from ramekin.image.tree import Tree
+from ramekin.image.tree import Kind, Tree
 from ramekin.plan import order
 from ramekin.sources.protocol import Resolution, Source
 
@@ -124,12 +124,14 @@ def finish(
     packages = [cast("NixPackage", package) for package in closed.packages if package.kind == "nix"]
     known = {package.name: package for package in packages}
     facts = {one.name: one for one in closed.facts if one.name in known}
+    entries = [entry for _, files in own for entry in files.entries()]
     made = profile.profile(
         [profile.Asked(name, known[name].priority) for name in names if name in known],
         facts,
         paths,
         gone={file.path for file in closed.gone},
-        present={path for _, files in own for path in files},
+        present={entry.path for entry in entries if entry.kind is not Kind.DIRECTORY},
+        folders={entry.path for entry in entries if entry.kind is Kind.DIRECTORY},
         local=any(package.kind != "nix" for package in closed.packages),
         links=choices(request).links is not False,
     )

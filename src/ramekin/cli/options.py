@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Group, Parameter
 
 from ramekin.build import fields, request
-from ramekin.build.request import Choices
+from ramekin.build.request import Choices, NixChoices
 
 if TYPE_CHECKING:
     from ramekin.store.store import Store
@@ -19,6 +20,7 @@ _WORK = Group("How to work", sort_key=9)
 _RESULT = Group("Where it goes", sort_key=1)
 _INSIDE = Group("What is inside", sort_key=2)
 _START = Group("How it starts", sort_key=3)
+_NIX = Group("Store paths of Nix", sort_key=4)
 
 StoreOption = Annotated[
     str | None,
@@ -55,7 +57,7 @@ SourceOption = Annotated[
     Parameter(
         name=["--source", "-s"],
         group=_INSIDE,
-        help="Where packages come from, as in debian:bookworm. Default: the machine's own suite.",
+        help="Where packages come from, as in debian:bookworm or nix:CACHE. Default: the machine's suite.",
     ),
 ]
 ArchOption = Annotated[
@@ -64,6 +66,31 @@ ArchOption = Annotated[
         name=["--arch", "-a"],
         group=_INSIDE,
         help="Architectures, as in amd64,arm64. Default: this machine's own.",
+    ),
+]
+
+NixCacheOption = Annotated[
+    list[str],
+    Parameter(
+        name="--nix-cache",
+        group=_NIX,
+        help="A binary cache: a URL or a folder. Default: those of nix.conf.",
+    ),
+]
+NixKeyOption = Annotated[
+    list[str],
+    Parameter(
+        name="--nix-key",
+        group=_NIX,
+        help="A public key of caches that is believed, as NAME:KEY. Default: those of nix.conf.",
+    ),
+]
+NixChannelOption = Annotated[
+    str | None,
+    Parameter(
+        name="--nix-channel",
+        group=_NIX,
+        help="What names store paths: the URL or folder with store-paths.xz and packages.json.br.",
     ),
 ]
 
@@ -152,6 +179,37 @@ class ImageOptions:
             negative="--no-strict",
         ),
     ] = None
+    nix_cache: NixCacheOption = ()  # type: ignore[assignment]
+    nix_key: NixKeyOption = ()  # type: ignore[assignment]
+    nix_channel: NixChannelOption = None
+    nix_essentials: Annotated[
+        str | None,
+        _option(
+            "--nix-essentials",
+            _NIX,
+            "Whose CA certificates and time zones an image of store paths has: nobody's (own), or those of "
+            "the packages of nixpkgs or debian. Default: own.",
+            metavar="|".join(fields.ESSENTIALS_OF_NIX),
+        ),
+    ] = None
+    nix_links: Annotated[
+        bool | None,
+        _option(
+            "--nix-links",
+            _NIX,
+            "Link what was asked for from /bin and the like. Default: yes.",
+            negative="--no-nix-links",
+        ),
+    ] = None
+    nix_database: Annotated[
+        bool | None,
+        _option(
+            "--nix-database",
+            _NIX,
+            "Tell Nix within the image what is in its store.",
+            negative="--no-nix-database",
+        ),
+    ] = None
     entrypoint: Annotated[
         str | None,
         _option(
@@ -219,7 +277,7 @@ class ImageOptions:
     def choices(self) -> Choices:
         """What these options say; `UsageError` names the option at fault."""
         return Choices(
-            source=_if(self.source, lambda text: fields.source(text, where="--source")),
+            source=_if(self.source, lambda text: source(text)),
             architectures=request.architectures(self.arch),
             compression=_if(self.compress, lambda text: fields.compression(text, where="--compress")),
             keep=fields.commas(self.keep),
@@ -240,7 +298,30 @@ class ImageOptions:
             recommends=self.recommends,
             closure=_if(self.closure, lambda text: fields.closure(text, where="--closure")),
             layers=_if(self.layers, lambda number: fields.layers(number, where="--layers")),
+            nix=self._nix(),
         )
+
+    def _nix(self) -> NixChoices | None:
+        said = nix_choices(self.nix_cache, self.nix_key, self.nix_channel)
+        essentials = _if(
+            self.nix_essentials, lambda text: fields.essentials_of_nix(text, where="--nix-essentials")
+        )
+        said = replace(said, essentials=essentials, links=self.nix_links, database=self.nix_database)
+        return said if said != NixChoices() else None
+
+
+def source(text: str) -> str:
+    """The source that `--source` names."""
+    return fields.source_in(fields.source(text, where="--source"), Path.cwd())
+
+
+def nix_choices(caches: Iterable[str], keys: Iterable[str], channel: str | None) -> NixChoices:
+    """What the options say of where store paths come from."""
+    return NixChoices(
+        caches=tuple(fields.place(cache, Path.cwd()) for cache in caches),
+        trusted_keys=tuple(fields.trusted_key(key, where="--nix-key") for key in keys),
+        channel=None if channel is None else fields.place(channel, Path.cwd()),
+    )
 
 
 def _if(value: Value | None, read: Callable[[Value], Read]) -> Read | None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from ramekin.build import fields, request
+from ramekin.build import request
 from ramekin.cli import options, terminal
-from ramekin.cli.options import JsonOption, RefreshOption, SourceOption, StoreOption
+from ramekin.cli.options import (
+    JsonOption,
+    NixCacheOption,
+    NixChannelOption,
+    NixKeyOption,
+    RefreshOption,
+    SourceOption,
+    StoreOption,
+)
 from ramekin.errors import UsageError
 
 if TYPE_CHECKING:
     from ramekin.progress import Progress
+    from ramekin.sources.nix.model import NixPackage
     from ramekin.sources.protocol import Package, Source
 
 OneArchOption = Annotated[
@@ -27,6 +36,9 @@ _RELATIONS = ("pre_depends", "depends", "recommends", "provides", "conflicts", "
 def search(
     *words: Annotated[str, Parameter(help="Words that name or description have, all of them.")],
     source: SourceOption = None,
+    nix_cache: NixCacheOption = (),  # type: ignore[assignment]
+    nix_key: NixKeyOption = (),  # type: ignore[assignment]
+    nix_channel: NixChannelOption = None,
     arch: OneArchOption = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="How many to show at most.")] = 40,
     refresh: RefreshOption = False,
@@ -38,7 +50,8 @@ def search(
         raise UsageError("nothing to search for", hint="name words, as in `ramekin search key value store`")
     architecture = request.architecture(arch) if arch else request.host_architecture()
     with terminal.progress() as progress:
-        opened = _open(source, architecture, store, progress, refresh=refresh)
+        nix = options.nix_choices(nix_cache, nix_key, nix_channel)
+        opened = _open(source, nix, architecture, store, progress, refresh=refresh)
         found = opened.search(words, architecture)
     shown = found[:limit]
     if json:
@@ -50,7 +63,7 @@ def search(
                 (
                     package.name,
                     package.version,
-                    terminal.size(package.installed_size),
+                    terminal.size(package.installed_size) if package.installed_size else "",
                     _synopsis(package.description),
                 )
                 for package in shown
@@ -69,6 +82,9 @@ def show(
     /,
     *,
     source: SourceOption = None,
+    nix_cache: NixCacheOption = (),  # type: ignore[assignment]
+    nix_key: NixKeyOption = (),  # type: ignore[assignment]
+    nix_channel: NixChannelOption = None,
     arch: OneArchOption = None,
     refresh: RefreshOption = False,
     store: StoreOption = None,
@@ -76,9 +92,11 @@ def show(
 ) -> int:
     """Say what a source knows of a package: its versions, and the newest one's sizes and relations."""
     architecture = request.architecture(arch) if arch else request.host_architecture()
+    kind, name = request.split_kind(package)
     with terminal.progress() as progress:
-        opened = _open(source, architecture, store, progress, refresh=refresh)
-        versions = opened.show(package, architecture)
+        nix = options.nix_choices(nix_cache, nix_key, nix_channel)
+        opened = _open(source or kind or None, nix, architecture, store, progress, refresh=refresh)
+        versions = opened.show(name, architecture)
     if json:
         terminal.write_json([_as_data(version) for version in versions])
     else:
@@ -88,20 +106,45 @@ def show(
 
 
 def _open(
-    name: str | None, architecture: str, store: str | None, progress: Progress, *, refresh: bool
+    name: str | None,
+    nix: request.NixChoices,
+    architecture: str,
+    store: str | None,
+    progress: Progress,
+    *,
+    refresh: bool,
 ) -> Source:
-    from ramekin.sources import open_source
+    from ramekin.build import compose
 
-    where = fields.source(name, where="--source") if name else "debian"
-    opened = open_source(where, options.open_store(store))
+    # a channel names store paths and nothing else
+    where = options.source(name) if name else "nix" if nix != request.NixChoices() else "debian"
+    opened = compose.open_sources(
+        request.fold("", [request.Choices(packages=("all",), source=where, nix=nix)], where="--source"),
+        options.open_store(store),
+    )
     opened.refresh((architecture,), progress, force=refresh)
     return opened
+
+
+def _of_store_path(package: Package) -> list[tuple[str, str]]:
+    if package.kind != "nix":
+        return []
+    path = cast("NixPackage", package)
+    return [
+        ("store path", path.location),
+        ("attribute", path.attribute),
+        ("output", path.output),
+        ("program", path.program),
+        ("references", " ".join(path.references)),
+        ("derivation", path.deriver),
+        ("content address", path.ca),
+    ]
 
 
 def _as_data(package: Package) -> dict[str, Any]:
     import dataclasses
 
-    return dataclasses.asdict(package)
+    return {**dataclasses.asdict(package), "kind": package.kind}
 
 
 def _synopsis(description: str) -> str:
@@ -120,6 +163,7 @@ def _describe(versions: Sequence[Package]) -> list[str]:
         ("archive", terminal.size(newest.size)),
         ("installed", terminal.size(newest.installed_size)),
         *((field.replace("_", "-"), str(getattr(newest, field, ""))) for field in _RELATIONS),
+        *_of_store_path(newest),
         ("SHA-256", newest.digest.removeprefix("sha256:")),
     ]
     width = max(len(name) for name, _ in facts)

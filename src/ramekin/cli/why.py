@@ -37,6 +37,9 @@ def why(
     ] = None,
     arch: Annotated[str | None, Parameter(name=["--arch", "-a"], help="Which image of an index.")] = None,
     source: options.SourceOption = None,
+    nix_cache: options.NixCacheOption = (),  # type: ignore[assignment]
+    nix_key: options.NixKeyOption = (),  # type: ignore[assignment]
+    nix_channel: options.NixChannelOption = None,
     jobs: JobsOption = None,
     store: StoreOption = None,
     plain_http: PlainHttpOption = None,
@@ -62,7 +65,8 @@ def why(
         else:
             choices = request.Choices(
                 architectures=(architecture,),
-                source=source,
+                source=options.source(source) if source else None,
+                nix=options.nix_choices(nix_cache, nix_key, nix_channel),
                 closure=fields.closure(closure, where="--closure") if closure else None,
             )
             opened = _made(image, choices, jobs, store, progress)

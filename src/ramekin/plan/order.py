@@ -58,7 +58,7 @@ def _reach(after: Sequence[Sequence[int]]) -> list[int]:
         work = [(start, 0)]
         while work:
             node, step = work.pop()
-            if step == 0:
+            if node not in index:
                 index[node] = low[node] = len(index)
                 stack.append(node)
                 standing.add(node)

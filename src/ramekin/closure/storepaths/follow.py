@@ -26,8 +26,8 @@ from ramekin.sources.protocol import Resolution
 _PARTS = (
     ("its commands are not called", re.compile(r"s?bin/[^/]+")),
     ("no program that stays needs the library", re.compile(r"lib(?:32|64)?/[^/]+\.so(?:\.[0-9.]+)?")),
-    ("documentation", re.compile(r"(?:share/)?(?:doc|man|info|gtk-doc|devhelp)/.*", re.DOTALL)),
-    ("headers", re.compile(r"include/.*", re.DOTALL)),
+    ("documentation", re.compile(r"(?:share/)?(?:doc|man|info|gtk-doc|devhelp)(?:/.*)?", re.DOTALL)),
+    ("headers", re.compile(r"include(?:/.*)?", re.DOTALL)),
     ("for linkers and build tools only", re.compile(r"lib(?:32|64)?/.*\.l?a", re.DOTALL)),
     (
         "for linkers and build tools only",

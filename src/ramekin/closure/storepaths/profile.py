@@ -75,79 +75,101 @@ def profile(
     *,
     gone: Collection[str] = (),
     present: Collection[str] = (),
+    folders: Collection[str] = (),
     local: bool = False,
     links: bool = True,
 ) -> Profile:
     """The links of an image.
 
-    `facts` are of all store paths by name, `gone` tree paths that the image does not hold, `present` those
-    that it has of its own. `local` puts links below `/usr/local`. Without `links` there are only those that
-    programs silently expect: `/bin/sh`, `/usr/bin/env`, certificates and time zones.
+    `facts` are of all store paths by name, `gone` tree paths that the image does not hold, `present` files
+    and links that it has of its own, and `folders` its folders. `local` puts links below `/usr/local`.
+    Without `links` there are only those that programs silently expect: `/bin/sh`, `/usr/bin/env`,
+    certificates and time zones.
     """
-    listed = {name: _listed(known, gone) for name, known in facts.items()}
-    prefix = LOCAL if local else ""
-    whole = {one.name: _expanded(one.name, listed) for one in asked}
-    merging = _Merging(whole, {one.name: one.priority for one in asked}, prefix, frozenset(present))
+    listed = _Listed(facts, gone)
+    names = [one.name for one in asked]
+    expected = {} if local else _expected(listed, facts, resolution, names)
+    found: dict[str, str] = {}
+    merging = _Merging(
+        {name: _expanded(name, listed) for name in names},
+        {one.name: one.priority for one in asked},
+        LOCAL if local else "",
+        frozenset(present),
+        frozenset(folders) | {parent for path in expected for parent in _parents(path)},
+    )
     if links:
         merging.run([one.name for one in sorted(asked, key=lambda one: one.priority)])
-    found = merging.found
-    names = [one.name for one in asked]
-    if not local:
-        programs = {
-            name: [f"{STORE}{name}/{path}" for path in inside if path.startswith(("bin/", "sbin/"))]
-            for name, inside in listed.items()
-        }
-        for path, word in _ESSENTIALS:
-            target = command(word, resolution, programs, names)
-            if target is not None and path not in found and path not in present:
-                found[path] = "/" + target
-        _data(listed, names, found, present)
+        found = merging.found
+    for path, target in expected.items():
+        if path not in present:
+            found.setdefault(path, target)
     entries: list[Entry] = [trees.symlink(path, target, mtime=MTIME) for path, target in found.items()]
     return Profile(Tree(entries).with_parents(mtime=MTIME), tuple(merging.conflicts))
 
 
-def _listed(known: PackageFacts, gone: Collection[str]) -> dict[str, str]:
-    """The files of a store path, relative to it, each with its identity."""
-    root = STORE + known.name + "/"
-    return {
-        path[len(root) :]: identity
-        for path, identity in known.claimed()
-        if path.startswith(root) and path not in gone
-    }
+class _Listed:
+    """The files of store paths, relative to them, each with its identity; read when they are asked for."""
+
+    def __init__(self, facts: Mapping[str, PackageFacts], gone: Collection[str]) -> None:
+        self._facts, self._gone = facts, gone
+        self._known: dict[str, dict[str, str]] = {}
+
+    def of(self, name: str) -> Mapping[str, str]:
+        found = self._known.get(name)
+        if found is None:
+            root = f"{STORE}{name}/"
+            claimed = self._facts[name].claimed() if name in self._facts else ()
+            found = self._known[name] = {
+                path[len(root) :]: identity
+                for path, identity in claimed
+                if path.startswith(root) and path not in self._gone
+            }
+        return found
 
 
-def _expanded(name: str, listed: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def _expanded(name: str, listed: _Listed) -> dict[str, str]:
     """The files of a store path; a link to a folder of any store path stands for all that is in that."""
     found: dict[str, str] = {}
-    for path, identity in listed.get(name, {}).items():
+    for path, identity in listed.of(name).items():
         target = identity.removeprefix("symlink:").lstrip("/") if identity.startswith("symlink:") else ""
         other = owner(target)
         inside = target[len(STORE) + len(other) + 1 :] + "/"
-        below = [one for one in listed.get(other, ()) if one.startswith(inside)] if len(inside) > 1 else []
+        below = [one for one in listed.of(other) if one.startswith(inside)] if len(inside) > 1 else []
         for one in below:
-            found[f"{path}/{one[len(inside) :]}"] = listed[other][one]
+            found[f"{path}/{one[len(inside) :]}"] = listed.of(other)[one]
         if not below:
             found[path] = identity
     return found
 
 
-def _data(
-    listed: Mapping[str, Mapping[str, str]],
+def _expected(
+    listed: _Listed,
+    facts: Mapping[str, PackageFacts],
+    resolution: Resolution,
     asked: Sequence[str],
-    found: dict[str, str],
-    present: Collection[str],
-) -> None:
-    """Certificates and time zones where programs look for them, of what was asked for."""
+) -> dict[str, str]:
+    """A shell, `env`, certificates and time zones where programs look for them, with where they are."""
+    found: dict[str, str] = {}
+    for path, word in _ESSENTIALS:
+        programs = {
+            name: [f"{STORE}{name}/{folder}/{word}" for folder in ("bin", "sbin")]
+            for name, known in facts.items()
+            if f"bin/{word}" in known.claims
+        }
+        there = {
+            name: [one for one in ones if one[len(STORE) + len(name) + 1 :] in listed.of(name)]
+            for name, ones in programs.items()
+        }
+        if (target := command(word, resolution, there, asked)) is not None:
+            found[path] = "/" + target
     for name in asked:
-        inside = listed.get(name, {})
-        if _BUNDLE in inside:
+        if _BUNDLE in listed.of(name):
             for path in _CERTIFICATES:
-                if path not in present:
-                    found.setdefault(path, f"/{STORE}{name}/{_BUNDLE}")
-        if any(path.startswith(_ZONEINFO + "/") for path in inside):
+                found.setdefault(path, f"/{STORE}{name}/{_BUNDLE}")
+        if any(path.startswith(_ZONEINFO + "/") for path in listed.of(name)):
             for path in _ZONES:
-                if path not in present and not any(known.startswith(path + "/") for known in found):
-                    found.setdefault(path, f"/{STORE}{name}/{_ZONEINFO}")
+                found.setdefault(path, f"/{STORE}{name}/{_ZONEINFO}")
+    return found
 
 
 class _Merging:
@@ -157,11 +179,12 @@ class _Merging:
         priorities: Mapping[str, int],
         prefix: str,
         present: frozenset[str],
+        folders: frozenset[str],
     ) -> None:
         self.listed, self.priorities, self.prefix, self.present = listed, priorities, prefix, present
         self.found: dict[str, str] = {}
         self.conflicts: dict[str, None] = {}
-        self.taken = {parent for path in present for parent in _parents(path)} | present
+        self.taken = present | folders | {parent for path in present for parent in _parents(path)}
         self.top = _Folder()
 
     def run(self, names: Sequence[str]) -> None:

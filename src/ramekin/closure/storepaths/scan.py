@@ -108,7 +108,8 @@ def detail(ready: Prepared, references: Iterable[str]) -> PackageDetail:
             else:
                 for kind, path in _of_text((data,) if data else _chunks(entry), known):
                     _note(found, kind, path, number)
-    left -= {known.get(target[11:43], "") for _, target in found if target.startswith("/nix/store/")}
+    named = [target for _, target in found] + [folder for elf in elf_files for folder in elf.search]
+    left -= {known.get(path[11:43], "") for path in named if path.startswith("/nix/store/")}
     for number, base in _by_hash(entries, sorted(left)):
         _note(found, Kind.PATH, f"/nix/store/{base}", number)
     return PackageDetail(
