@@ -217,7 +217,7 @@ def test_containerd_pulls(registry: Served, image: Image, short: Path) -> None:
 
 
 @as_root
-def test_docker_pulls_runs_and_pushes(registry: Served, image: Image, short: Path) -> None:
+def test_docker_pulls_runs_pushes_and_loads(registry: Served, image: Image, short: Path) -> None:
     transports.write(image, parse(f"docker://{registry.host}/docker:1"))
     address = short / "d.sock"
     options = ["--iptables=false", "--bridge=none", "--insecure-registry=127.0.0.0/8", "--storage-driver=vfs"]
@@ -230,6 +230,11 @@ def test_docker_pulls_runs_and_pushes(registry: Served, image: Image, short: Pat
         call(*docker, "tag", name, f"{registry.host}/docker/b:2")
         call(*docker, "push", "--quiet", f"{registry.host}/docker/b:2")
         assert registry.get("/v2/docker/b/manifests/2").status == 200
+        # the archive that `docker save` writes is one that we write too
+        archive = short / "image.tar"
+        transports.write(image, parse(f"docker-archive:{archive}:loaded:1"))
+        assert "loaded:1" in call(*docker, "load", "--input", archive)
+        assert "ldconfig" in call(*docker, "run", "--rm", "--network=host", *BOUNDS, "loaded:1")
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

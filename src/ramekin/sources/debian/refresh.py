@@ -57,13 +57,17 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A suite whose Release is believed, and the mirrors that may have its lists. `offline` says why not."""
+    """A suite whose Release is believed, and the mirrors that may have its lists. `offline` says why not.
+
+    `lacking` says that nothing goes by that name where the suite was looked for unasked.
+    """
 
     place: Place
     held: HeldSuite
     release: Release | None
     uris: tuple[str, ...] = ()
     offline: NetworkError | None = None
+    lacking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,9 @@ def refresh(terms: Terms, held: State | None, mirrors: Mirrors, progress: Progre
         range(len(terms.places)),
         jobs=JOBS,
     )
+    for suite in found:
+        if suite.lacking:
+            progress.warn(suite.lacking)
     wanted = [item for suite in found for item in _lists(suite, terms, progress)]
     new = {item.held.digest: item for item in wanted if not _indexed(terms, item)}
     try:
@@ -216,8 +223,8 @@ def _without(
             f"the suite {place.suite} ({place.where}) is not on {' or '.join(map(shown, uris))}",
             hint="correct the entry, or disable it",
         )
-    progress.warn(f"there is no suite {place.suite} on {' or '.join(map(shown, uris))}: built without it")
-    return _Verified(place, HeldSuite(suite=place.suite), None)
+    lacking = f"there is no suite {place.suite} on {' or '.join(map(shown, uris))}: built without it"
+    return _Verified(place, HeldSuite(suite=place.suite), None, lacking=lacking)
 
 
 def _ask(
