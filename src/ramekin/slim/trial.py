@@ -26,7 +26,7 @@ from ramekin.slim import observation as observations
 from ramekin.slim.observation import Observation
 from ramekin.slim.probes import asking, commands
 from ramekin.slim.probes.answer import START, Answer
-from ramekin.slim.probes.model import Crawl, Host, Http, Plan, Probe, Replay, Run
+from ramekin.slim.probes.model import Crawl, Health, Host, Http, Plan, Probe, Replay, Run
 from ramekin.slim.sandbox.plan import Limits, Miss, Readiness, State, Watch, Watching
 from ramekin.slim.sandbox.rootfs import Rootfs
 from ramekin.slim.sandbox.running import Running, sandbox
@@ -245,7 +245,8 @@ class _Attempt:
 
     def _ask(self, running: Running) -> Iterator[Answer]:
         if self.findings.probes is None:
-            self.findings.probes = self.plan.probes or _usual(running, self.findings)
+            usual = () if _asks(self.plan) else _usual(running, self.findings)
+            self.findings.probes = (*self.plan.probes, *usual)
         ended = ""
         for answer in asking.ask(
             self.findings.probes,
@@ -344,6 +345,11 @@ def _usual(running: Running, findings: Findings) -> tuple[Probe, ...]:
     probe = Http(name="GET /", anything=True, seconds=_HTTP_TIME)
     answers = asking.ask((probe,), running, asking.Memory(), port=findings.port, ports=())
     return (probe,) if all("error" not in answer.fields for answer in answers) else ()
+
+
+def _asks(plan: Plan) -> bool:
+    """Whether a plan has more than the image's own health check."""
+    return any(not isinstance(probe, Health) for probe in plan.probes)
 
 
 def _exit(status: int) -> int:

@@ -7,8 +7,8 @@ A look-up of such a path is judged by what it was (`judge`):
 
     given up     the user gave the path up by name, by language or as byte code: shown, and nothing else
     opened       it was to be opened, executed, read or linked: its unit is put back
-    tested       it was only asked about (stat, access), or is a folder: it comes back itself, and nothing that
-                 belongs to it, for more the program did not see of it in the original
+    tested       it was only asked about (stat, access), or is a folder: it comes back itself, and nothing
+                 that belongs to it, for more the program did not see of it in the original
 
 A look-up that comes to nothing in the original too is none: the path was not taken away. Folders that were
 listed are no look-ups, for programs look through folders of which they need one file. Only when an image

@@ -1,0 +1,465 @@
+"""The whole road of `ramekin slim`.
+
+    read ─▶ try the original, watched ─▶ again, unwatched ─▶ complete ─▶ rebuild ─▶ verify ─┬▶ the slim image
+                     │                         │                ▲                           │
+                     └▶ observation            └▶ masks         └──── what was missed ◀─────┘
+
+Probes that fail on the original end the road before anything is slimmed. With an observation that was kept,
+the original is only run when there are probes, and only to know what it answers. Without a way to run it
+(another architecture), what the image's configuration starts is all that is known, which is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ramekin.analyze import reading
+from ramekin.errors import RamekinError
+from ramekin.image import layer
+from ramekin.image.image import Image
+from ramekin.image.oci import Platform, Runtime
+from ramekin.image.transports import platforms
+from ramekin.progress import SILENT, Progress
+from ramekin.slim import contents as contents_of
+from ramekin.slim import observation as observations
+from ramekin.slim import verify
+from ramekin.slim.contents import Contents
+from ramekin.slim.observation import Observation
+from ramekin.slim.probes import compare, health
+from ramekin.slim.probes.compare import Difference, Expected
+from ramekin.slim.probes.model import Plan
+from ramekin.slim.rebuild import Layers, Rebuilt, rebuild
+from ramekin.slim.sandbox.plan import Limits, Watch, Watching
+from ramekin.slim.sandbox.rootfs import Rootfs, unpacked
+from ramekin.slim.scratch import scratch
+from ramekin.slim.trial import Findings, Trial, attempt, failures
+from ramekin.slim.units import Choice, Selection, complete
+from ramekin.slim.verify import GIVEN_UP, Gone, Lookup, Round
+from ramekin.store.store import Store
+
+ROUNDS = 5
+"""Verifications, when nothing else is said."""
+SHOWN = 12
+"""Failures that an error lists."""
+_COPIES = 3
+"""Times an image's bytes are laid out at once: layers, the original's files, and the slim ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlimRequest:
+    """What is asked for. `observation` is one that was made before; `stat` watches look-ups too."""
+
+    name: str
+    plan: Plan = field(default_factory=Plan)
+    choice: Choice = field(default_factory=Choice)
+    layers: Layers = Layers.KEEP
+    observation: Observation | None = None
+    stat: bool = False
+    runtime: str | None = None
+    platform: Platform | None = None
+    heal: bool = True
+    rounds: int = ROUNDS
+    limits: Limits = field(default_factory=Limits)
+    jobs: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slimmed:
+    """What came of it.
+
+    `originals` are the trials of the original, `rounds` the verifications, in their order. `observation` has
+    in it what verification put back. `expected` is what the original answers. `seconds` says how long each
+    step took. `verified` is false where nothing was run, which one of the `notes` explains.
+    """
+
+    name: str
+    contents: Contents
+    rebuilt: Rebuilt
+    selection: Selection
+    observation: Observation | None
+    originals: tuple[Trial, ...] = ()
+    expected: Mapping[str, Expected] = field(default_factory=dict)
+    rounds: tuple[Round, ...] = ()
+    findings: Findings = field(default_factory=Findings)
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Image:
+        return self.rebuilt.image
+
+    @property
+    def verified(self) -> bool:
+        return bool(self.rounds)
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """What the slim image does otherwise."""
+        return self.rounds[-1].differences if self.rounds else ()
+
+    @property
+    def missed(self) -> tuple[Lookup, ...]:
+        """Look-ups in the slim image of what was taken away, but for what the user gave up."""
+        last = self.rounds[-1].lookups if self.rounds else ()
+        return tuple(one for one in last if one.judgement != GIVEN_UP)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the slim image may be used: nothing that it was asked is otherwise."""
+        return not self.differences
+
+    @property
+    def healed(self) -> tuple[Lookup, ...]:
+        """What verification put back."""
+        paths = {path for one in self.rounds for path in one.healed}
+        return tuple(
+            one
+            for step in self.rounds
+            for one in step.lookups
+            if one.path in paths and one.path in step.healed
+        )
+
+
+class ProbesFailError(RamekinError):
+    """Probes fail on the original; nothing was slimmed."""
+
+
+class Clock:
+    """Seconds by the names of steps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+
+
+@contextmanager
+def slim(
+    image: Image, request: SlimRequest, store: Store, *, progress: Progress = SILENT
+) -> Iterator[Slimmed]:
+    """Slim an image; what came of it, usable for as long as the context lasts.
+
+    `ProbesFailError` when probes fail on the original, `RamekinError` when it cannot be read or run.
+    """
+    clock = Clock()
+    told = reading.outline(image, name=request.name, platform=request.platform)
+    plain = _plain_size(told.stored)
+    with scratch(_COPIES * plain, store.scratch()) as folder:
+        with clock.step("read"):
+            contents = contents_of.read(
+                image,
+                name=request.name,
+                spool=folder,
+                platform=request.platform,
+                jobs=request.jobs,
+                progress=progress,
+            )
+        try:
+            yield _Road(contents, request, store, folder, clock, progress).go()
+        finally:
+            contents.close()
+
+
+def _plain_size(stored: int) -> int:
+    """About how many bytes layers have when they are unpacked."""
+    return 4 * stored
+
+
+class _Road:
+    def __init__(
+        self,
+        contents: Contents,
+        request: SlimRequest,
+        store: Store,
+        folder: Path,
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self.contents, self.request, self.store, self.folder = contents, request, store, folder
+        self.clock, self.progress = clock, progress
+        self.settings = contents.config.config or Runtime()
+        self.findings = Findings()
+        self.notes: list[str] = []
+        self.originals: list[Trial] = []
+        self.plan = _with_health(request.plan, contents)
+
+    def go(self) -> Slimmed:
+        observation = self.request.observation
+        self._check_observation(observation)
+        running = self._can_run()
+        if running and observation is not None and not self.request.plan.probes:
+            running = False
+            self._note("the observation is taken as it is; with probes, the slim image would be verified too")
+        expected: dict[str, Expected] = {}
+        rounds: list[Round] = []
+        root: Rootfs | None = None
+        if running:
+            root = self._lay_out()
+            watch = self._watch() if observation is None else Watch(by=Watching.NONE)
+            first = self._try(root, watch, "observe the original")
+            self._require(first)
+            if observation is None:
+                observation = self._named(first.observation)
+            second = self._try(root, Watch(by=Watching.NONE), "ask the original again")
+            self._require(second)
+            expected = compare.learn([trial.answers for trial in self.originals])
+            self._mention_masks(expected)
+        selection, rebuilt = self._make(observation)
+        if running and root is not None:
+            while True:
+                expected = compare.learn([trial.answers for trial in self.originals])
+                done = self._verify(rebuilt, selection, expected, len(rounds) + 1, root)
+                expected = compare.learn([trial.answers for trial in self.originals])
+                more = self._heal(done, observation, selection, len(rounds) + 1)
+                if more is None:
+                    rounds.append(done)
+                    break
+                assert observation is not None
+                wider, healed = more
+                rounds.append(msgspec.structs.replace(done, healed=healed))
+                observation = wider
+                selection, rebuilt = self._make(observation)
+        return Slimmed(
+            name=self.request.name,
+            contents=self.contents,
+            rebuilt=rebuilt,
+            selection=selection,
+            observation=observation,
+            originals=tuple(self.originals),
+            expected=expected,
+            rounds=tuple(rounds),
+            findings=self.findings,
+            notes=(*self.notes, *selection.notes),
+            seconds=self.clock.seconds,
+        )
+
+    # -- the original
+
+    def _can_run(self) -> bool:
+        here = platforms.this_machine()
+        config = self.contents.config
+        if config.architecture == here.architecture and config.os in ("", "linux"):
+            return True
+        self._note(
+            f"the image is for {config.os}/{config.architecture} and this machine is {here.architecture}: "
+            "nothing was run, and what stays is what its configuration and static evidence lead to"
+        )
+        return False
+
+    def _check_observation(self, observation: Observation | None) -> None:
+        if observation is None or not observation.image:
+            return
+        digest = str(self.contents.image.root.digest)
+        if observation.image != digest:
+            self._note(
+                f"the observation is of another image, {observation.image}: what is new here was not seen"
+            )
+
+    def _lay_out(self) -> Rootfs:
+        place = self.folder / "original"
+        place.mkdir(mode=0o711)
+        root = Rootfs(place / "rootfs", place)
+        with self.clock.step("lay out"), self.progress.task("laying out files", unit=""):
+            root.path.mkdir()
+            layer.unpack(self.contents.tree, root.path, owners=_rooted())
+        return root
+
+    def _watch(self) -> Watch:
+        by = Watching.SECCOMP if self.request.stat or not _rooted() else Watching.FANOTIFY
+        return Watch(by=by)
+
+    def _try(self, root: Rootfs, watch: Watch, label: str) -> Trial:
+        with self.clock.step(label), self.progress.task(label, unit=""):
+            trial = attempt(
+                root,
+                self.settings,
+                self.plan,
+                self.findings,
+                watch=watch,
+                runtime=self.request.runtime,
+                limits=self.request.limits,
+            )
+        self.originals.append(trial)
+        return trial
+
+    def _require(self, trial: Trial) -> None:
+        """All probes succeed on the original, or there is nothing to compare with."""
+        failed = failures(trial.answers)
+        if not failed:
+            return
+        more = [f"and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+        lines = "\n".join(f"    {line}" for line in failed[:SHOWN] + more)
+        raise ProbesFailError(
+            f"{len(failed)} of {len(trial.answers)} probes fail on {self.request.name} itself; nothing was "
+            f"slimmed:\n{lines}{_shown_log(trial.log)}",
+            hint="a probe says what is right (`status:`, `exit:`, `text:`); correct it, or the image",
+        )
+
+    def _named(self, observation: Observation) -> Observation:
+        """The observation with the names of what was observed and of what was asked."""
+        names = sorted(answer.probe for answer in self.originals[0].answers if answer.kind != "start")
+        return observations.ordered(
+            msgspec.structs.replace(
+                observation,
+                image=str(self.contents.image.root.digest),
+                platform=str(self.contents.outline.platform or ""),
+                probes=tuple(names),
+            )
+        )
+
+    def _mention_masks(self, expected: Mapping[str, Expected]) -> None:
+        decisive = sorted(probe for probe, one in expected.items() if {"status", "exit"} & set(one.masked))
+        for probe in decisive:
+            self._note(f"{probe}: the original itself answers with another status each time")
+        fleeting = sum(1 for answer in self.originals[0].answers if answer.probe not in expected)
+        if fleeting:
+            self._note(f"{fleeting} answers of the original came only once, and are not compared")
+
+    # -- the slim image
+
+    def _make(self, observation: Observation | None) -> tuple[Selection, Rebuilt]:
+        with self.clock.step("complete"), self.progress.task("choosing files", unit=""):
+            selection = complete(self.contents, observation, self.request.choice)
+        with self.clock.step("rebuild"), self.progress.task("writing layers", unit=""):
+            rebuilt = rebuild(
+                self.contents,
+                selection,
+                layers=self.request.layers,
+                store=self.store,
+                progress=self.progress,
+            )
+        return selection, rebuilt
+
+    def _verify(
+        self,
+        rebuilt: Rebuilt,
+        selection: Selection,
+        expected: Mapping[str, Expected],
+        number: int,
+        original: Rootfs,
+    ) -> Round:
+        label = f"verify the slim image{f', round {number}' if number > 1 else ''}"
+        with self.progress.task(label, unit=""):
+            with self.clock.step("lay out"):
+                held = unpacked(rebuilt.image, self.folder, progress=self.progress)
+                root = held.__enter__()
+            try:
+                gone = what_is_gone(self.contents, selection, root.path)
+                with self.clock.step("verify"):
+                    trial = attempt(
+                        root,
+                        self.settings,
+                        self.plan,
+                        self.findings,
+                        watch=Watch(by=Watching.LOOKUPS, removed=gone.paths, syscalls=False),
+                        runtime=self.request.runtime,
+                        limits=self.request.limits,
+                    )
+            finally:
+                held.__exit__(None, None, None)
+        differences = compare.compare(expected, trial.answers)
+        lookups = verify.judge(trial.misses, gone)
+        grave = [one for one in lookups if one.judgement != GIVEN_UP]
+        if differences and not grave and number == 1:
+            # it may be the original that varies: a date that changed since, a page with a random order
+            again = self._try(original, Watch(by=Watching.NONE), "ask the original once more")
+            if not failures(again.answers):
+                expected = compare.learn([one.answers for one in self.originals])
+                differences = compare.compare(expected, trial.answers)
+            else:
+                self.originals.pop()
+        if differences and not grave:
+            lookups = (*lookups, *verify.listed(trial, differences, gone))
+        return Round(
+            number=number,
+            size=rebuilt.size,
+            trial=trial,
+            differences=tuple(differences),
+            lookups=lookups,
+        )
+
+    def _heal(
+        self, done: Round, observation: Observation | None, selection: Selection, number: int
+    ) -> tuple[Observation, tuple[str, ...]] | None:
+        """The observation that also has what was missed, and its paths; None when this was the last round."""
+        if done.clean or not self.request.heal or number >= self.request.rounds or observation is None:
+            return None
+        wider = verify.extended(observation, done.lookups)
+        if wider == observation:
+            return None
+        healed = sorted({one.path for one in done.lookups if one.judgement != GIVEN_UP})
+        return wider, tuple(healed)
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.note(text)
+
+
+def what_is_gone(contents: Contents, selection: Selection, root: Path) -> Gone:
+    """What an image has that the one below `root` has not."""
+    units = {path: reason.unit for path, reason in selection.dropped.items()}
+    folders = [
+        path
+        for path in contents.children
+        if path and not (root / path).is_dir() and not (root / path).is_symlink()
+    ]
+    below: dict[str, list[str]] = {path: [] for path in folders}
+    for path in units:
+        folder = path.rpartition("/")[0]
+        while folder in below:
+            below[folder].append(path)
+            folder = folder.rpartition("/")[0]
+    return Gone(
+        units=units,
+        folders={folder: tuple(paths) for folder, paths in below.items()},
+        given_up=selection.deliberate,
+    )
+
+
+def _with_health(plan: Plan, contents: Contents) -> Plan:
+    """The plan with the image's own health check before all else."""
+    config = contents.outline.manifest.config
+    if config is None:
+        return plan
+    data: Any = msgspec.json.decode(contents.image.document(config))
+    check = health.of(data)
+    if check is None or any(probe.name == check.name for probe in plan.probes):
+        return plan
+    return replace(plan, probes=(check, *plan.probes))
+
+
+def _rooted() -> bool:
+    import os
+
+    return os.geteuid() == 0
+
+
+def _shown_log(log: str, most: int = 20) -> str:
+    lines = log.strip().splitlines()
+    if not lines:
+        return ""
+    cut = f" (the last {most} lines)" if len(lines) > most else ""
+    return f"\n  the program printed{cut}:\n" + "\n".join(f"    {line}" for line in lines[-most:])
+
+
+def sizes(slimmed: Slimmed) -> tuple[int, int]:
+    """Bytes of the files of the original and of the slim image."""
+    return slimmed.selection.size, slimmed.rebuilt.size
+
+
+def differing(slimmed: Slimmed) -> Sequence[str]:
+    """All differences as lines."""
+    return [str(one) for one in slimmed.differences]
