@@ -6,6 +6,7 @@ that registries give it as a referrer (distribution-spec, Listing Referrers).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +15,7 @@ import msgspec
 
 from ramekin.build.closures import ESSENTIALS, Closed
 from ramekin.build.configure import LAYER_PACKAGES
-from ramekin.closure import slices, why
+from ramekin.closure import slices, storepaths, why
 from ramekin.closure.follow import Followed
 from ramekin.closure.model import SliceChoice, SliceTally
 from ramekin.errors import FormatError, NotFoundError
@@ -121,6 +122,7 @@ def answer(explanation: Explanation, target: str, image: Image, *, spool: Path) 
     Layers are looked through (with temporary files in `spool`) where the explanation does not know whose a
     file is. `NotFoundError` when the image never had to do with the target.
     """
+    target = _store_path(explanation, target)
     lines = _chain(explanation, target)
     if not lines and target.startswith("/"):
         lines = _of_file(explanation, target, image, spool) or tuple(_by_slice(explanation, target))
@@ -147,9 +149,53 @@ def _of_file(explanation: Explanation, path: str, image: Image, spool: Path) -> 
     lines = ()
     for name in owners:
         lines += (*_chain(explanation, name), f"{name} → {path} is a file of {name}")
+    if not owners and (linked := _link(image, path, spool)):
+        name = storepaths.owner(linked.lstrip("/"))
+        chain = _chain(explanation, linked) or _chain(explanation, name)
+        return (*chain, f"{name} → {path} is a link to {linked}") if chain else ()
     if found and not owners:
         return (f"{path} is made for the image by its recipes and essentials",)
     return lines
+
+
+def _store_path(explanation: Explanation, target: str) -> str:
+    """The name of the store path that `target` is a path or a shorter name of, else `target` itself.
+
+    `NotFoundError` when it is short for several.
+    """
+    inside = target.lstrip("/")
+    if inside.startswith(storepaths.STORE):
+        base = storepaths.owner(inside)
+        return base if inside == storepaths.STORE + base else target
+    names = dict.fromkeys(_names(explanation))
+    if "/" in target or target in names:
+        return target
+    titles = {name: storepaths.title(name) for name in names if storepaths.is_base(name)}
+    # its name; its name and a version; those and an output
+    for ending in ("", r"-[0-9][^-]*", r"-[0-9].*"):
+        pattern = re.compile(re.escape(target) + ending, re.DOTALL)
+        if found := [name for name, title in titles.items() if pattern.fullmatch(title)]:
+            break
+    else:
+        return target
+    if len(found) > 1:
+        raise NotFoundError(f"{target} may be any of {', '.join(sorted(found))}", hint="name one of them")
+    return found[0]
+
+
+def _link(image: Image, path: str, spool: Path) -> str:
+    """Where a path leads in the store of Nix by a link of the image's own, or ""."""
+    for layer in reversed(image.manifest().layers):
+        if LAYER_PACKAGES not in layer.annotations:
+            entries = _entries(image, layer, spool)
+            above, rest = path.lstrip("/"), ""
+            while above:
+                entry = entries.get(above)
+                if entry is not None and entry.target.startswith("/" + storepaths.STORE):
+                    return entry.target + rest
+                above, slash, last = above.rpartition("/")
+                rest = slash + last + rest
+    return ""
 
 
 def owner(image: Image, path: str, *, spool: Path) -> tuple[bool, tuple[str, ...]]:
@@ -161,21 +207,28 @@ def owner(image: Image, path: str, *, spool: Path) -> tuple[bool, tuple[str, ...
     places = {name, f"usr/{name}"}
     for layer in reversed(image.manifest().layers):
         packages = [item.partition("=")[0] for item in layer.annotations.get(LAYER_PACKAGES, "").split()]
-        with (
-            image.blobs.open(layer) as raw,
-            decompress(raw, where=f"layer {layer.digest}") as plain,
-        ):
-            entries = tar.read_tree(
-                plain,
-                where=f"layer {layer.digest}",
-                spool=spool,
-                keep=lambda member: member.endswith(".md5sums"),
-                closed=False,
-            )
+        entries = _entries(image, layer, spool)
         if places & entries.keys():
+            if (base := storepaths.owner(name)) in packages:
+                return True, (base,)
             listing = [package for package in packages if _lists(entries, package, name)]
             return True, tuple(listing or packages)
     return False, ()
+
+
+def _entries(image: Image, layer: Descriptor, spool: Path) -> Tree:
+    """All that is in a layer; only lists of checksums with what is in them."""
+    with (
+        image.blobs.open(layer) as raw,
+        decompress(raw, where=f"layer {layer.digest}") as plain,
+    ):
+        return tar.read_tree(
+            plain,
+            where=f"layer {layer.digest}",
+            spool=spool,
+            keep=lambda member: member.endswith(".md5sums"),
+            closed=False,
+        )
 
 
 def _lists(entries: Tree, package: str, name: str) -> bool:
