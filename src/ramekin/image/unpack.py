@@ -13,20 +13,23 @@ import errno
 import os
 import shutil
 import stat
+from contextlib import closing
 from pathlib import Path
 
 from ramekin.errors import FormatError, RamekinError
+from ramekin.image.spans import Spans
 from ramekin.image.tar import canonical
-from ramekin.image.tree import Entry, Kind, Tree, to_bytes
+from ramekin.image.tree import Entry, Kind, Span, Tree, to_bytes
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 1 << 20
 _DEVICES = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
 
 
 def unpack(tree: Tree, root: Path, *, owners: bool) -> tuple[Entry, ...]:
     """`layer.unpack`."""
-    with _Walk(root) as walk:
+    with _Walk(root) as walk, closing(Spans()) as spans:
         left_out = []
         entry: Entry | None = None
         try:
@@ -34,7 +37,7 @@ def unpack(tree: Tree, root: Path, *, owners: bool) -> tuple[Entry, ...]:
                 if entry.kind in _DEVICES and not owners:
                     left_out.append(entry)
                 else:
-                    _lay(entry, walk, owners)
+                    _lay(entry, walk, spans, owners)
             for entry in reversed(list(tree.entries())):
                 if entry.kind is Kind.DIRECTORY:
                     _dress(entry, walk.folder(to_bytes(entry.path)), owners)
@@ -44,7 +47,7 @@ def unpack(tree: Tree, root: Path, *, owners: bool) -> tuple[Entry, ...]:
     return tuple(left_out)
 
 
-def _lay(entry: Entry, walk: _Walk, owners: bool) -> None:
+def _lay(entry: Entry, walk: _Walk, spans: Spans, owners: bool) -> None:
     path = to_bytes(entry.path)
     if entry.kind is Kind.DIRECTORY:
         # its mode comes last; until then it must let us in
@@ -55,20 +58,17 @@ def _lay(entry: Entry, walk: _Walk, owners: bool) -> None:
     parent, _, name = path.rpartition(b"/")
     folder = walk.folder(parent, make=True)
     _check(name, entry)
-    _clear(name, folder)
     if entry.kind is Kind.FILE:
-        descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+        descriptor = _create(name, folder)
         try:
-            if entry.content is not None:
-                with entry.content.open() as stream:
-                    while data := stream.read(1 << 20):
-                        written = os.write(descriptor, data)
-                        while written < len(data):
-                            written += os.write(descriptor, memoryview(data)[written:])
+            _fill(descriptor, entry, spans)
             _dress(entry, descriptor, owners)
         finally:
             os.close(descriptor)
-    elif entry.kind is Kind.HARDLINK:
+        return
+    if entry.kind is not Kind.SYMLINK:
+        _clear(name, folder)
+    if entry.kind is Kind.HARDLINK:
         target_folder, _, target = to_bytes(entry.target).rpartition(b"/")
         _check(target, entry)
         # the first folder must survive the walk to the second
@@ -82,7 +82,11 @@ def _lay(entry: Entry, walk: _Walk, owners: bool) -> None:
     elif entry.kind is Kind.SYMLINK:
         if not entry.target or "\0" in entry.target:
             raise FormatError(f"entry {entry.path!r} is a symbolic link without a target")
-        os.symlink(to_bytes(entry.target), name, dir_fd=folder)
+        try:
+            os.symlink(to_bytes(entry.target), name, dir_fd=folder)
+        except FileExistsError:
+            _clear(name, folder)
+            os.symlink(to_bytes(entry.target), name, dir_fd=folder)
         if owners:
             os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
         os.utime(name, (entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
@@ -100,6 +104,34 @@ def _lay(entry: Entry, walk: _Walk, owners: bool) -> None:
         finally:
             os.close(handle)
         os.utime(name, (entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+
+
+def _create(name: bytes, folder: int) -> int:
+    """A new file in place of what has its name; what seldom stands in the way is not looked for first."""
+    try:
+        return os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+    except FileExistsError:
+        _clear(name, folder)
+        return os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+
+
+def _fill(descriptor: int, entry: Entry, spans: Spans) -> None:
+    content = entry.content
+    if isinstance(content, Span):
+        done = 0
+        while done < content.size and (data := spans.read(content, done, min(_PIECE, content.size - done))):
+            _write(descriptor, data)
+            done += len(data)
+    elif content is not None:
+        with content.open() as stream:
+            while data := stream.read(_PIECE):
+                _write(descriptor, data)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def _dress(entry: Entry, descriptor: int, owners: bool) -> None:

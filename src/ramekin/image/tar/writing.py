@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from zlib import adler32
 
 from ramekin.errors import FormatError, RamekinError
+from ramekin.image.spans import Spans
 from ramekin.image.tree import Entry, Inline, Kind, Span, Tree, to_bytes
 
 _BATCH = 1 << 18
@@ -25,7 +25,6 @@ _TYPES = {
 _ID_LIMIT = 0o7777777
 _NUMBER_LIMIT = 0o77777777777
 _PADDING = [bytes(-size & 511) for size in range(512)]
-_OPEN_FILES = 8
 
 
 def write(tree: Tree, out: Callable[[bytes], object]) -> None:
@@ -37,7 +36,7 @@ def write(tree: Tree, out: Callable[[bytes], object]) -> None:
     parts: list[bytes] = []
     gathered = 0
     pieces = _Pieces()
-    files = _Files()
+    files = Spans()
     try:
         for entry in canonical(tree).entries():
             head = pieces.head(entry)
@@ -231,31 +230,7 @@ class _Pieces:
         return b"".join((name.ljust(100, b"\0"), rights[0], length, time[0], b"%06o\0 " % total, tail[0]))
 
 
-class _Files:
-    """The last few files that spans were read from, kept open: most trees have all theirs in one."""
-
-    def __init__(self) -> None:
-        self._open: dict[os.PathLike[str], int] = {}
-
-    def read(self, span: Span, offset: int, size: int) -> bytes:
-        descriptor = self._open.get(span.path)
-        try:
-            if descriptor is None:
-                if len(self._open) >= _OPEN_FILES:
-                    os.close(self._open.pop(next(iter(self._open))))
-                descriptor = os.open(span.path, os.O_RDONLY | os.O_CLOEXEC)
-                self._open[span.path] = descriptor
-            return os.pread(descriptor, size, span.offset + offset)
-        except OSError as error:
-            raise RamekinError(f"cannot read {span.path}: {error.strerror}") from None
-
-    def close(self) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
-
-
-def _stream(entry: Entry, files: _Files, out: Callable[[bytes], object]) -> None:
+def _stream(entry: Entry, files: Spans, out: Callable[[bytes], object]) -> None:
     content, done = entry.content, 0
     assert content is not None
     size = content.size
