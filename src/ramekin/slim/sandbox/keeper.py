@@ -14,7 +14,6 @@ Run as `python -m ramekin.slim.sandbox.keeper DESCRIPTOR`, the descriptor being 
 
 from __future__ import annotations
 
-import array
 import errno
 import os
 import re
@@ -33,10 +32,10 @@ import msgspec
 
 from ramekin.image.removal import remove
 from ramekin.image.running.container import Identity, make_place
-from ramekin.slim.sandbox import filters, joining, kernel, network, rights, syscalls, upper
+from ramekin.slim.sandbox import filters, joining, kernel, network, rights, syscalls, upper, wire
 from ramekin.slim.sandbox.calls import PATH_CALLS
 from ramekin.slim.sandbox.fanotify import FileEvents
-from ramekin.slim.sandbox.notified import Calls
+from ramekin.slim.sandbox.notified import Calls, runs_program
 from ramekin.slim.sandbox.plan import Place, Plan, Process, Record, Reply, Request, State, Watching
 
 FOLDER = "/tmp"
@@ -67,6 +66,10 @@ def main(descriptor: int) -> int:
     """Be the warden; the keeper is a child. The exit status is of no use."""
     with open(descriptor, "rb") as file:
         plan = msgspec.json.decode(file.read(), type=Plan)
+    for given in (plan.control, plan.log, plan.removed):
+        if given >= 0:
+            # ours, and not for the programs that we start
+            os.set_inheritable(given, False)
     ramekin = os.pidfd_open(plan.parent)
     if os.getppid() != plan.parent:
         return 1
@@ -141,6 +144,8 @@ class Keeper:
         self._program = 0
         self._runtime = 0
         self._information = b""
+        self._up = False
+        self._runtimes = _runtimes(plan.runtime)
         self._ended: int | None = None
         self._full = False
         self._trouble = ""
@@ -204,12 +209,7 @@ class Keeper:
         if self._plan.removed >= 0:
             with open(self._plan.removed, "rb") as file:
                 removed = frozenset("/" + os.fsdecode(path) for path in file.read().split(b"\0") if path)
-        runtimes = set()
-        for program in (shutil.which(self._plan.runtime), "/proc/self/exe"):
-            if program:
-                found = os.stat(program)
-                runtimes.add((found.st_dev, found.st_ino))
-        self._calls = Calls(MERGED, watching, removed, frozenset(runtimes))
+        self._calls = Calls(MERGED, watching, removed, self._runtimes)
 
     def _listen(self) -> int:
         """The end of a pair of sockets to which a child of ours sends the listener of its filter, or -1."""
@@ -218,7 +218,7 @@ class Keeper:
         ours, theirs = socket.socketpair()
 
         def take() -> None:
-            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+            _, descriptors = wire.receive(ours, 1, 1)
             self._waiting.unregister(ours.fileno())
             ours.close()
             for listener in descriptors:
@@ -248,7 +248,7 @@ class Keeper:
                 return
             raise
         with socket.socket(fileno=sends) as channel:
-            socket.send_fds(channel, [b"f"], [listener])
+            wire.send(channel, b"f", [listener])
 
     def _launch(self) -> None:
         plan = self._plan
@@ -299,12 +299,23 @@ class Keeper:
 
     def _inside(self) -> int:
         """The container's first process; `OSError` when it has ended, or is not there yet."""
+        if self._ended is not None or not self._is_up():
+            raise ProcessLookupError("the program is not running")
+        return self._program
+
+    def _is_up(self) -> bool:
+        """Whether the container is complete, and the program in it was started.
+
+        Before that, its first process is the runtime's.
+        """
+        if self._ended is not None:
+            return True
         if not self._program and self._plan.runtime == "runc":
             with suppress(OSError, ValueError):
                 self._program = int(Path(f"{FOLDER}/pid").read_text())
-        if not self._program or self._ended is not None:
-            raise ProcessLookupError("the program is not running")
-        return self._program
+        if self._program and not self._up:
+            self._up = runs_program(self._program, self._runtimes)
+        return self._up
 
     def _reap(self, wakes: int) -> None:
         with suppress(BlockingIOError):
@@ -334,7 +345,7 @@ class Keeper:
                     os.kill(pid, signal.SIGKILL)
 
     def _answer(self) -> None:
-        data, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGE, 8)
+        data, descriptors = wire.receive(self._control, _MESSAGE, 8)
         if not data:
             os._exit(0)
         request = msgspec.json.decode(data, type=Request)
@@ -347,16 +358,12 @@ class Keeper:
                 os.close(descriptor)
 
     def _reply(self, reply: Reply, descriptor: int = -1) -> None:
-        message = [msgspec.json.encode(reply)]
+        wire.send(self._control, msgspec.json.encode(reply), [descriptor] if descriptor >= 0 else [])
         if descriptor >= 0:
-            packed = array.array("i", [descriptor]).tobytes()
-            self._control.sendmsg(message, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
             os.close(descriptor)
-        else:
-            self._control.sendmsg(message)
 
     def _do_state(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
-        return (Reply(state=State(self._ended, self._full, self._look(), self._trouble)),)
+        return (Reply(state=State(self._is_up(), self._ended, self._full, self._look(), self._trouble)),)
 
     def _look(self) -> tuple[str, ...]:
         """What the container listens on now."""
@@ -486,6 +493,12 @@ def _run_inside(
     if os.WIFSIGNALED(status):
         os._exit(128 + os.WTERMSIG(status))
     os._exit(os.WEXITSTATUS(status))
+
+
+def _runtimes(name: str) -> frozenset[tuple[int, int]]:
+    """The programs (device and inode) that processes run before they are the container's."""
+    found = [os.stat(program) for program in (shutil.which(name), "/proc/self/exe") if program]
+    return frozenset((one.st_dev, one.st_ino) for one in found)
 
 
 def _catches(pid: int, number: int) -> bool:

@@ -143,23 +143,13 @@ class Calls:
 
     def _note_unusual(self, listener: int, number: int, pid: int, name: str, arguments: list[int]) -> None:
         if pid not in self._inside:
-            if not self._runs_program(pid):
+            if not runs_program(pid, self._runtimes):
                 return
             self._inside.add(pid)
         needed = rights.needed(pid, name, arguments, self._bytes)
         if _still(listener, number):
             self.unusual.add(_told(name, arguments))
             self.capabilities |= needed
-
-    def _runs_program(self, pid: int) -> bool:
-        """Whether a process runs a program of the image: not ours, and not the runtime's."""
-        try:
-            found = os.stat(f"/proc/{pid}/exe")
-            name = os.readlink(f"/proc/{pid}/exe")
-        except OSError:
-            return False
-        # runc starts containers from a copy of itself that is in memory only
-        return (found.st_dev, found.st_ino) not in self._runtimes and not name.startswith("/memfd:runc_")
 
     # paths
 
@@ -257,6 +247,17 @@ class Calls:
         theirs = _Span(address, size)
         count = self._libc.process_vm_readv(pid, ctypes.byref(ours), 1, ctypes.byref(theirs), 1, 0)
         return self._memory.raw[:count] if count > 0 else b""
+
+
+def runs_program(pid: int, runtimes: frozenset[tuple[int, int]]) -> bool:
+    """Whether a process runs a program of the image: none of `runtimes` (device and inode)."""
+    try:
+        found = os.stat(f"/proc/{pid}/exe")
+        name = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return False
+    # runc starts containers from a copy of itself that is in memory only
+    return (found.st_dev, found.st_ino) not in runtimes and not name.startswith("/memfd:runc_")
 
 
 def _still(listener: int, number: int) -> bool:

@@ -160,8 +160,10 @@ class Record(msgspec.Struct):
 
 
 class State(msgspec.Struct, frozen=True):
-    """How a container is. `ended` is its wait status once it has ended; `full` that it wrote all it may."""
+    """How a container is. `started` says that its program runs, or has run; `ended` is its wait status once
+    it has ended; `full` that it wrote all it may."""
 
+    started: bool
     ended: int | None
     full: bool
     listening: tuple[str, ...]

@@ -32,7 +32,7 @@ from ramekin.image.oci import Runtime
 from ramekin.image.running import runtimes
 from ramekin.image.running.container import Container, Volume, Wishes, container, identity, require_program
 from ramekin.slim.observation import Observation
-from ramekin.slim.sandbox import recorded
+from ramekin.slim.sandbox import recorded, wire
 from ramekin.slim.sandbox.commands import communicate
 from ramekin.slim.sandbox.keeper import FOLDER, MERGED
 from ramekin.slim.sandbox.log import Log
@@ -58,6 +58,7 @@ STOP_PATIENCE = 10.0
 """Seconds that a program may take to end once it was told to, as engines have it."""
 
 _OWN_FILES = ("hosts", "hostname", "resolv.conf")
+_PAUSE = 0.005
 _SHM = str(64 << 20)
 _AS_IT_SAYS, _WATCHED, _BOUNDED, _LISTENING = Wishes(), Watch(), Limits(), Readiness()
 _TAIL = 20
@@ -160,6 +161,8 @@ class Running:
         self._log = Log(reads, self._limits.log)
         stack.callback(self._close, keeper)
         self._receive()
+        while not self.state().started:
+            time.sleep(_PAUSE)
 
     def _plan(
         self,
@@ -201,14 +204,14 @@ class Running:
     def _ask(self, request: Request, descriptors: Sequence[int] = ()) -> tuple[Reply, int]:
         with self._guard:
             try:
-                socket.send_fds(self._control, [msgspec.json.encode(request)], list(descriptors))
+                wire.send(self._control, msgspec.json.encode(request), descriptors)
             except OSError as error:
                 raise self._lost() from error
             return self._receive()
 
     def _receive(self) -> tuple[Reply, int]:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 20, 1)
+            data, descriptors = wire.receive(self._control, 1 << 20, 1)
         except OSError as error:
             raise self._lost() from error
         if not data:
@@ -254,7 +257,7 @@ class Running:
         `RamekinError` with the end of its log when it ends before, writes too much, or takes too long.
         """
         deadline = time.monotonic() + readiness.patience
-        pause = 0.005
+        pause = _PAUSE
         while True:
             state = self.state()
             self._require_running(state)
