@@ -336,10 +336,10 @@ def _step(step: Check, session: Session) -> None:
     else:
         text = _request(step, session)
     for part in step.get("has", ()):
-        if part not in text:
+        if str(part) not in text:
             raise Wrong(f"{part!r} is not in {_short(text)}")
     for part in step.get("lacks", ()):
-        if part in text:
+        if str(part) in text:
             raise Wrong(f"{part!r} is in {_short(text)}")
     for pattern in step.get("match", ()):
         if not re.search(pattern, text, re.S):

@@ -1,0 +1,5 @@
+import json
+
+
+def write(dishes):
+    return json.dumps(dishes), "application/json"
