@@ -1,24 +1,34 @@
-"""The JSON Schema of spec files, made from the models that check them, so that editors can complete them."""
+"""The JSON Schemas of spec files and of probes, made from the models that check them, for editors."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def schema() -> dict[str, Any]:
-    """The schema as plain data."""
-    from ramekin.build.spec import SpecFile
-
-    made = SpecFile.model_json_schema(by_alias=True)
-    return {"$schema": DIALECT, **_tidy(made), "title": "ramekin.yaml"}
+KINDS: Mapping[str, str] = {"spec": "ramekin.yaml", "probes": "probes.yaml"}
+"""The files that there are schemas for, and the names that they usually have."""
 
 
-def text() -> str:
-    """The schema as the published file has it."""
-    return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def schema(kind: str = "spec") -> dict[str, Any]:
+    """A schema as plain data."""
+    if kind == "probes":
+        from ramekin.slim.probes import form
+
+        made = form.schema()
+    else:
+        from ramekin.build.spec import SpecFile
+
+        made = SpecFile.model_json_schema(by_alias=True)
+    return {"$schema": DIALECT, **_tidy(made), "title": KINDS[kind]}
+
+
+def text(kind: str = "spec") -> str:
+    """A schema as the published file has it."""
+    return json.dumps(schema(kind), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _tidy(value: Any, *, names: bool = False) -> Any:

@@ -7,8 +7,8 @@ is imported only where there is a file to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,7 +18,10 @@ from pydantic import ValidationError as PydanticError
 from ramekin import yaml_errors, yaml_source
 from ramekin.build import fields, lock, request
 from ramekin.build.request import Choices, ImageRequest, NixChoices
-from ramekin.errors import UsageError
+from ramekin.errors import RamekinError, UsageError
+from ramekin.slim import settings as slimming
+from ramekin.slim.probes import form
+from ramekin.slim.settings import Settings
 from ramekin.sources.mirror import Mirror
 from ramekin.yaml_source import Document, Place
 
@@ -206,6 +209,10 @@ class SourcesSpec(_Model):
 
     nix: NixSpec | None = Field(default=None, description="Nix binary caches.")
 
+    def choices(self, folder: Path) -> NixChoices | None:
+        """What this part of a spec in `folder` says."""
+        return None if self.nix is None else self.nix.choices(folder)
+
 
 class ImageSpec(_Model):
     """An image, or what all images have in common. Keys are the options of `ramekin build`."""
@@ -294,7 +301,7 @@ class ImageSpec(_Model):
         return Choices(
             packages=self.packages,
             source=None if self.source is None else fields.source_in(self.source, folder),
-            nix=None if self.sources.nix is None else self.sources.nix.choices(folder),
+            nix=self.sources.choices(folder),
             mirrors=tuple(mirror.mirror(folder) for mirror in self.mirrors),
             architectures=self.arch,
             compression=self.compress,
@@ -341,10 +348,121 @@ class CheckSpec(_Model):
     ignore: tuple[IgnoreSpec, ...] = Field(default=(), description="Findings that are all right.")
 
 
+def _word(known: Sequence[str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: _said(lambda: slimming.one_of(_text(value), known, where="")))
+
+
+class SlimSpec(_Model):
+    """An image to slim. Keys are the options of `ramekin slim`."""
+
+    image: Text = Field(
+        description="A reference as in docker://HOST/REPO:TAG, or the name of an image of this file."
+    )
+    output: Annotated[str | None, BeforeValidator(_reference), _schema(_TEXT)] = Field(
+        default=None, description="Where the slim image goes, as in oci:./web-slim; {name} is its name here."
+    )
+    probe: Annotated[tuple[str, ...], BeforeValidator(_list), _schema(_TEXTS)] = Field(
+        default=(),
+        description="Files of probes, relative to this one, and requests: URL, :PORT/PATH or /PATH.",
+    )
+    probes: tuple[form.ProbeSpec, ...] = Field(default=(), description="Probes, as in a file of them.")
+    run: Annotated[tuple[str, ...], BeforeValidator(_list), _schema(_TEXTS)] = Field(
+        default=(), description="Commands to run inside the container."
+    )
+    probe_cmd: Annotated[tuple[str, ...], BeforeValidator(_list), _schema(_TEXTS)] = Field(
+        default=(), description="Commands of this machine's shell; RAMEKIN_URL is the container's address."
+    )
+    crawl: bool = Field(default=False, description="Follow links, assets and GET forms.")
+    replay: Annotated[tuple[str, ...], BeforeValidator(_list), _schema(_TEXTS)] = Field(
+        default=(), description="Access logs whose reading requests are sent, relative to this file."
+    )
+    ready: Text = Field(default="", description="When it is ready: a port, unix:/PATH, or a command.")
+    env: Annotated[
+        dict[Annotated[str, _name(fields.variable)], Text], BeforeValidator(_mapping), _schema(_MAP)
+    ] = Field(default={}, description="Environment variables for the image's program.")
+    cmd: Command = Field(default=None, description="Arguments in place of the image's own.")
+    keep: Names = Field(default=(), description="What stays in any case: globs of absolute paths, and units.")
+    drop: Names = Field(default=(), description="What goes in any case.")
+    level: Annotated[str | None, _word(slimming.LEVELS), _schema({"enum": list(slimming.LEVELS)})] = Field(
+        default=None,
+        description="Whole units around what was used, or only files that evidence leads to.",
+    )
+    locales: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(lambda value: _said(lambda: slimming.locales(_list(value), where=""))),
+        _schema(_TEXTS),
+    ] = Field(default=None, description="Languages that stay, as in [en, fr]; all when not said.")
+    bytecode: Annotated[str | None, _word(slimming.BYTECODE), _schema({"enum": list(slimming.BYTECODE)})] = (
+        Field(default=None, description="What becomes of compiled Python whose source stays.")
+    )
+    layers: Annotated[str | None, _word(slimming.LAYERS), _schema({"enum": list(slimming.LAYERS)})] = Field(
+        default=None, description="The original's layers (keep), one, or one a unit (units)."
+    )
+    trace: Annotated[str | None, _word(slimming.TRACES), _schema({"enum": list(slimming.TRACES)})] = Field(
+        default=None,
+        description="Watch files that are opened, or also those that are tested for (stat).",
+    )
+    runtime: Annotated[str | None, _word(slimming.RUNTIMES), _schema({"enum": list(slimming.RUNTIMES)})] = (
+        Field(default=None, description="What makes the sandbox.")
+    )
+    heal: bool | None = Field(default=None, description="Put back what verification misses; the default.")
+    rounds: int | None = Field(default=None, ge=1, le=100, description="Verifications at most.")
+    observation: Text = Field(default="", description="The file of what was observed, relative to this one.")
+    seccomp: Text = Field(default="", description="Write a seccomp profile to this file.")
+    report: Text = Field(default="", description="Write a page for browsers to this file.")
+    arch: Text = Field(default="", description="Of an index, the image of this architecture.")
+
+    def settings(self, name: str, folder: Path, *, where: str) -> Settings:
+        """The same as settings; `where` is this image's place in the file, for errors that are found late."""
+        from ramekin.slim.probes import words
+
+        def beside(text: str) -> Path | None:
+            return folder / text if text else None
+
+        probes = form.values(self.probes, folder, where=lambda number: f"{where}.probes[{number}]")
+        try:
+            plan = words.plan(
+                probe=self.probe,
+                run=self.run,
+                host=self.probe_cmd,
+                crawl=self.crawl,
+                replay=self.replay,
+                ready=self.ready or None,
+                env=tuple(sorted(self.env.items())),
+                arguments=self.cmd or (),
+                folder=folder,
+                more=probes,
+            )
+        except RamekinError as error:
+            raise type(error)(f"{where}: {error.message}", hint=error.hint) from None
+        return Settings(
+            image=self.image,
+            output=self.output.replace("{name}", name) if self.output is not None else None,
+            plan=plan,
+            keep=self.keep,
+            drop=self.drop,
+            level=self.level,
+            locales=self.locales,
+            bytecode=self.bytecode,
+            layers=self.layers,
+            trace=self.trace,
+            runtime=self.runtime,
+            heal=self.heal,
+            rounds=self.rounds,
+            observation=beside(self.observation),
+            seccomp=beside(self.seccomp),
+            report=beside(self.report),
+            arch=self.arch or None,
+        )
+
+
 class SpecFile(_Model):
     """Container images, composed from packages by Ramekin."""
 
     defaults: ImageSpec = Field(default=ImageSpec(), description="What all images have in common.")
+    sources: SourcesSpec = Field(
+        default=SourcesSpec(), description="What kinds of sources are told, for all images."
+    )
     images: dict[ImageName, ImageSpec] = Field(description="The images by name.", min_length=1)
     jobs: int | None = Field(default=None, ge=1, le=1024, description="How many things to do at once.")
     store: Annotated[str | None, BeforeValidator(_text), _schema(_TEXT)] = Field(
@@ -356,12 +474,16 @@ class SpecFile(_Model):
     )
     plain_http: bool | None = Field(default=None, description="Talk to registries without encryption.")
     check: CheckSpec = Field(default=CheckSpec(), description="What `ramekin check` is told.")
+    slim: dict[ImageName, SlimSpec] = Field(
+        default={}, description="Images that `ramekin slim` makes smaller, by name; they may be anyone's."
+    )
 
 
-class _CheckFile(_Model):
-    """A file that tells `ramekin check` only, for images that others make."""
+class _OthersFile(_Model):
+    """A file that tells `ramekin check` and `ramekin slim` only, for images that others make."""
 
     check: CheckSpec = CheckSpec()
+    slim: dict[ImageName, SlimSpec] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +494,7 @@ class Spec:
     lock: Path
     images: dict[str, Choices]
     defaults: Choices
+    sources: Choices = Choices()  # noqa: RUF009 - a frozen value
     jobs: int | None = None
     store: str | None = None
     plain_http: bool | None = None
@@ -396,7 +519,8 @@ class Spec:
 
     def _request(self, name: str, overrides: Choices) -> ImageRequest:
         where = f"{self.path}:{self.lines.get(name, 1)}: images.{name}"
-        return request.fold(name, (overrides, self.images[name], self.defaults), where=where)
+        places = (overrides, self.images[name], self.defaults, self.sources)
+        return request.fold(name, places, where=where)
 
 
 def read(path: Path) -> Spec:
@@ -416,6 +540,7 @@ def of(document: Document) -> Spec:
         lock=folder / (checked.lock or lock.NAME),
         images={name: image.choices(folder) for name, image in checked.images.items()},
         defaults=checked.defaults.choices(folder),
+        sources=Choices(nix=checked.sources.choices(folder)),
         jobs=checked.jobs,
         store=checked.store,
         plain_http=checked.plain_http,
@@ -425,25 +550,60 @@ def of(document: Document) -> Spec:
 
 def check(path: Path) -> CheckSpec:
     """What a spec file tells `ramekin check`; the file need not describe any images."""
+    return _others(yaml_source.read(path)).check
+
+
+def slims(path: Path) -> dict[str, Settings]:
+    """What a spec file tells `ramekin slim`, by name; the file need not describe any images.
+
+    An `image` that is an image of the file is the place where `ramekin build` puts it.
+    """
     document = yaml_source.read(path)
+    found = _others(document)
+    made = of(document) if isinstance(found, SpecFile) else None
+    settings = {}
+    for name, slim in found.slim.items():
+        one = slim.settings(name, path.parent, where=document.where(("slim", name)))
+        if made is not None and slim.image in made.images:
+            from ramekin.build import target
+
+            one = replace(one, image=str(target.target(made.requests([slim.image])[0])))
+        settings[name] = one
+    if not settings:
+        raise UsageError(
+            f"{path} has no `slim:`", hint="as in `slim: {web: {image: oci:./web, output: oci:./slim}}`"
+        )
+    return settings
+
+
+def _others(document: Document) -> SpecFile | _OthersFile:
+    """A file as it is needed where no image of it is made."""
     data = {} if document.data is None else document.data
-    model = SpecFile if not isinstance(data, dict) or "images" in data else _CheckFile
+    model = SpecFile if not isinstance(data, dict) or "images" in data else _OthersFile
     try:
-        found: CheckSpec = model.model_validate(data).check
+        return model.model_validate(data)
     except PydanticError as error:
         raise _explain(error, document) from None
-    return found
 
 
 def _explain(error: PydanticError, document: Document) -> UsageError:
-    return yaml_errors.explain(error, document, _DICTIONARY)
+    known = yaml_errors.Dictionary(
+        keys=lambda place: _keys(place, document.data), whole="a spec", missing=_missing
+    )
+    return yaml_errors.explain(error, document, known)
 
 
 def _missing(place: Place) -> str:
-    return "a spec has `images: {NAME: {packages: [NAME]}}`" if place == ("images",) else ""
+    match place:
+        case ("images",):
+            return "a spec has `images: {NAME: {packages: [NAME]}}`"
+        case ("slim", _, "image"):
+            return "it is a reference, as in docker://HOST/REPO:TAG, or the name of an image of this file"
+        case _:
+            return ""
 
 
-def _keys(place: Place) -> list[str]:
+def _keys(place: Place, data: Any) -> list[str]:
     model: type[BaseModel] = SpecFile
     if place:
         model = MirrorSpec if "mirrors" in place else ImageSpec
@@ -451,7 +611,8 @@ def _keys(place: Place) -> list[str]:
             model = NixSpec if place[-1] == "nix" else SourcesSpec
         if place[0] == "check":
             model = CheckSpec if len(place) == 1 else IgnoreSpec
+        if place[0] == "slim":
+            model = SlimSpec
+            if "probes" in place:
+                return form.keys(place[2:], data["slim"][place[1]])
     return [info.alias or name for name, info in model.model_fields.items()]
-
-
-_DICTIONARY = yaml_errors.Dictionary(keys=_keys, whole="a spec", missing=_missing)

@@ -128,6 +128,23 @@ SCHEMA = """\
 Examples:
 
   ramekin schema > ramekin.schema.json
+  ramekin schema probes > probes.schema.json
+"""
+
+SLIM = """\
+The image is run, watched, and asked: what it used decides what stays,
+and what belongs to that. Then the slim image is asked the same; any
+difference in the answers fails the command, and nothing is written.
+docs/slim.md has the form of probes and all rules.
+
+Examples:
+
+  ramekin slim docker-daemon:web -o oci:./web-slim --probe /
+  ramekin slim oci:./web -o oci:./web-slim --probe probes.yaml --crawl
+  ramekin slim oci:./web -o oci:./web-slim --probe-cmd 'pytest tests/e2e'
+  ramekin slim oci:./job -o oci:./job-slim --run 'python -m job --check'
+  ramekin slim oci:./web -o oci:./web-slim --observation web.json
+  ramekin slim fleet.yaml                 all images under its `slim:`
 """
 
 WARM = """\

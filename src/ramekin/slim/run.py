@@ -76,10 +76,13 @@ class Slimmed:
 
     `originals` are the trials of the original, `rounds` the verifications, in their order. `observation` has
     in it what verification put back. `expected` is what the original answers. `seconds` says how long each
-    step took. `verified` is false where nothing was run, which one of the `notes` explains.
+    step took. `folder` is for temporary files. `verified` is false where nothing was run, which one of the
+    `notes` explains.
     """
 
     name: str
+    request: SlimRequest
+    folder: Path
     contents: Contents
     rebuilt: Rebuilt
     selection: Selection
@@ -234,6 +237,8 @@ class _Road:
                 selection, rebuilt = self._make(observation)
         return Slimmed(
             name=self.request.name,
+            request=self.request,
+            folder=self.folder,
             contents=self.contents,
             rebuilt=rebuilt,
             selection=selection,

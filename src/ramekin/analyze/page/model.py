@@ -48,10 +48,15 @@ class Map(msgspec.Struct, frozen=True):
 
 
 class Colouring(msgspec.Struct, frozen=True):
-    """A way to colour treemaps: by the largest of a node's `systems`, or by how much of it is `waste`."""
+    """A way to colour treemaps: by the largest of a node's `systems`, or by how much of it is `waste`.
+
+    `low` and `high` are what it means that nothing or all of a node is waste.
+    """
 
     name: str
     by: str
+    low: str = "needed"
+    high: str = "could do without"
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -88,6 +93,7 @@ class Page(msgspec.Struct, frozen=True):
     figures: tuple[Figure, ...] = ()
     bars: tuple[Bars, ...] = ()
     map_title: str = ""
+    map_choice: str = "Arranged by"
     maps: tuple[Map, ...] = ()
     colourings: tuple[Colouring, ...] = ()
     matrix: Matrix | None = None

@@ -93,10 +93,13 @@
     return `#${from.map((value, n) => Math.round(value + (to[n] - value) * share).toString(16).padStart(2, "0")).join("")}`;
   }
 
+  // what a colouring by waste calls a part that is nothing else
+  const wasteful = report.colourings.find(one => one.by === "waste")?.high ?? "could do without";
+
   function explain(node) {
     const waste = wasted(node);
     const list = parts => Object.entries(parts).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([name, bytes]) => `${name} ${size(bytes)}`).join(", ");
-    return `${size(node.size)} in ${count(node.files)} ${node.files === 1 ? "file" : "files"}; ${list(node.systems)}` + (waste ? `; could do without: ${list(node.waste)}` : "");
+    return `${size(node.size)} in ${count(node.files)} ${node.files === 1 ? "file" : "files"}; ${list(node.systems)}` + (waste ? `; ${wasteful}: ${list(node.waste)}` : "");
   }
 
   async function treemaps() {
@@ -110,7 +113,7 @@
     const choice = (title, name, options, chosen, act) => make("fieldset", {}, make("legend", {}, title), ...options.map((text, n) =>
       make("label", {}, make("input", { type: "radio", name, value: String(n), checked: n === chosen, onchange: () => act(n) }), ` ${text}`)));
     const controls = make("div", { class: "controls" });
-    if (maps.length > 1) controls.append(choice("Arranged by", "map", maps.map(map => map.name), 0, n => { state.map = maps[n]; state.level = 0; draw(); }));
+    if (maps.length > 1) controls.append(choice(report.map_choice, "map", maps.map(map => map.name), 0, n => { state.map = maps[n]; state.level = 0; draw(); }));
     if (report.colourings.length > 1) controls.append(choice("Coloured by", "by", report.colourings.map(one => one.name), 0, n => { state.by = report.colourings[n].by; draw(); }));
     main.append(make("section", { id: "treemap" }, make("h2", {}, report.map_title), controls, legend, trail, drawing, said, below));
 
@@ -140,7 +143,8 @@
         node.below.length ? make("button", { type: "button", title: explain(node), onclick: () => { go(node.place); (below.querySelector("button") || trail.querySelector("button") || drawing).focus(); } }, `${node.name}/`) : make("span", { class: "name", title: explain(node) }, node.name),
         make("span", { class: "amount" }, size(node.size)))));
       if (here.below.length > BELOW) below.append(make("li", { class: "soft" }, `and ${count(here.below.length - BELOW)} more`));
-      const keys = state.by === "waste" ? [["clean", "needed"], ["lost", "could do without"]]
+      const spoken = report.colourings.find(one => one.by === "waste");
+      const keys = state.by === "waste" ? [["clean", spoken.low], ["lost", spoken.high]]
         : [...new Set(nodes.map(node => largest(node.systems)))].map(name => [name, name]);
       legend.replaceChildren(...keys.map(([name, text]) => make("li", {}, swatch(name), text)));
       if (!window.Plotly) return;

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -521,24 +521,35 @@ def of(document: Document) -> model.Plan:
     try:
         checked = ProbeFile.model_validate({} if data is None else data)
     except PydanticError as error:
-        raise yaml_errors.explain(error, document, _dictionary(data)) from None
-    folder = document.path.parent
+        raise yaml_errors.explain(
+            error,
+            document,
+            yaml_errors.Dictionary(keys=lambda place: keys(place, data), whole="a file of probes"),
+        ) from None
+    probes = values(checked.probes, document.path.parent, where=lambda n: document.where(("probes", n)))
+    ready = model.Ready(port=checked.ready.port, command=checked.ready.run, seconds=checked.ready.seconds)
+    return model.Plan(probes=probes, port=checked.port, ready=ready, env=checked.env, arguments=checked.args)
+
+
+def values(
+    specs: Sequence[HttpSpec | RunSpec | HostSpec | CrawlSpec | ReplaySpec],
+    folder: Path,
+    *,
+    where: Callable[[int], str],
+) -> tuple[model.Probe, ...]:
+    """Probes as values, their files relative to `folder`; `where` names the place of one for errors."""
     probes: list[model.Probe] = []
     taken: set[str] = set()
-    for number, spec in enumerate(checked.probes):
-        where = document.where(("probes", number))
+    for number, spec in enumerate(specs):
         try:
             probe: model.Probe = spec.probe(folder)
         except RamekinError as error:
-            raise type(error)(f"{where}: {error.message}", hint=error.hint) from None
+            raise type(error)(f"{where(number)}: {error.message}", hint=error.hint) from None
         if isinstance(probe, model.Http):
-            _check_taken(probe, taken, where)
+            _check_taken(probe, taken, where(number))
             taken |= {one.name for one in probe.take}
         probes.append(probe)
-    ready = model.Ready(port=checked.ready.port, command=checked.ready.run, seconds=checked.ready.seconds)
-    return model.Plan(
-        probes=tuple(probes), port=checked.port, ready=ready, env=checked.env, arguments=checked.args
-    )
+    return tuple(probes)
 
 
 def schema() -> dict[str, Any]:
@@ -569,13 +580,11 @@ def _field(key: str) -> str:
     return f"{key}_" if key in ("json", "exit") else key.replace("-", "_")
 
 
-def _dictionary(data: Any) -> yaml_errors.Dictionary:
-    def keys(place: Place) -> list[str]:
-        found: type[BaseModel] = ProbeFile
-        if place and place[0] == "ready":
-            found = ReadySpec
-        elif len(place) >= 2:
-            found = TakeSpec if "take" in place else _MODELS[_kind(data["probes"][place[1]])]
-        return [info.alias or name for name, info in found.model_fields.items()]
-
-    return yaml_errors.Dictionary(keys=keys, whole="a file of probes")
+def keys(place: Place, data: Any) -> list[str]:
+    """The keys that a mapping at a place of a file of probes (`data`) may have."""
+    found: type[BaseModel] = ProbeFile
+    if place and place[0] == "ready":
+        found = ReadySpec
+    elif len(place) >= 2:
+        found = TakeSpec if "take" in place else _MODELS[_kind(data["probes"][place[1]])]
+    return [info.alias or name for name, info in found.model_fields.items()]

@@ -26,8 +26,9 @@ def plan(
     env: Sequence[tuple[str, str]] = (),
     arguments: Sequence[str] = (),
     folder: Path = Path(),
+    more: Sequence[Probe] = (),
 ) -> Plan:
-    """All that the options say, requests first; files are relative to `folder`.
+    """All that the options say, after `more`: requests first; files are relative to `folder`.
 
     `UsageError` names the option, or file, line and key at fault, `NotFoundError` a file that is not there.
     """
@@ -55,7 +56,7 @@ def plan(
         env=tuple(env),
         arguments=tuple(arguments),
     )
-    return model.united([*plans, start])
+    return model.united([Plan(probes=tuple(more)), *plans, start])
 
 
 def is_address(text: str) -> bool:

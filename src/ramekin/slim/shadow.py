@@ -1,0 +1,97 @@
+"""A slim image under its real workload: what it misses is recorded, and nothing fails.
+
+DIR/misses.json        each look-up of a path that was taken away, with its unit
+DIR/observation.json   the observation with what was missed in it, for `--observation`
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ramekin.errors import RamekinError
+from ramekin.image.oci import Runtime
+from ramekin.image.running.container import Wishes
+from ramekin.slim import observation, verify
+from ramekin.slim.run import Slimmed, what_is_gone
+from ramekin.slim.sandbox.plan import Watch, Watching
+from ramekin.slim.sandbox.rootfs import unpacked
+from ramekin.slim.sandbox.running import Running, sandbox
+from ramekin.slim.trial import exposed_ports
+from ramekin.slim.verify import GIVEN_UP, Lookup
+
+MISSES, OBSERVATION = "misses.json", "observation.json"
+_PAUSE = 0.1
+_PATIENCE = 60.0
+
+
+def run(
+    slimmed: Slimmed, seconds: float | None, folder: Path, *, say: Callable[[str], None]
+) -> tuple[Lookup, ...]:
+    """Run the slim image until its time is over, it ends, or somebody interrupts; what it missed.
+
+    `say` is told where the container is reached. `RamekinError` when it cannot be started, or the record
+    cannot be written.
+    """
+    settings = slimmed.contents.config.config or Runtime()
+    plan = slimmed.request.plan
+    with unpacked(slimmed.image, slimmed.folder) as root:
+        gone = what_is_gone(slimmed.contents, slimmed.selection, root.path)
+        with sandbox(
+            root,
+            settings,
+            wishes=Wishes(arguments=plan.arguments, env=plan.env),
+            watch=Watch(by=Watching.LOOKUPS, removed=gone.paths, syscalls=False),
+            limits=slimmed.request.limits,
+            runtime=slimmed.request.runtime,
+        ) as running:
+            try:
+                _announce(running, settings, say)
+                _wait(running, seconds)
+            except KeyboardInterrupt:
+                say("the workload is over")
+            with suppress(RamekinError):
+                running.stop()
+            lookups = verify.judge(running.misses(), gone)
+    _record(slimmed, lookups, folder)
+    return lookups
+
+
+def _announce(running: Running, settings: Runtime, say: Callable[[str], None]) -> None:
+    """Say where each port is reached, once something listens."""
+    end = time.monotonic() + _PATIENCE
+    while not (there := running.listening()) and running.alive() and time.monotonic() < end:
+        time.sleep(_PAUSE)
+    ports = {int(one[4:]) for one in there if one.startswith("tcp:")}
+    for port in sorted(ports | (set(exposed_ports(settings)) & ports)):
+        say(f"port {port} of the slim image is {running.address(port)}")
+    if not ports:
+        say("the slim image runs, and listens on no port")
+
+
+def _wait(running: Running, seconds: float | None) -> None:
+    end = None if seconds is None else time.monotonic() + seconds
+    while running.alive() and (end is None or time.monotonic() < end):
+        time.sleep(_PAUSE)
+
+
+def _record(slimmed: Slimmed, lookups: tuple[Lookup, ...], folder: Path) -> None:
+    rows = [msgspec.structs.asdict(one) for one in lookups]
+    for row in rows:
+        for name in ("path", "program"):
+            row[name] = str(row[name]).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    data = msgspec.json.format(msgspec.json.encode(rows), indent=2)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MISSES).write_bytes(data + b"\n")
+        if slimmed.observation is not None:
+            wider = verify.extended(
+                slimmed.observation, [one for one in lookups if one.judgement != GIVEN_UP]
+            )
+            (folder / OBSERVATION).write_bytes(observation.encode(wider))
+    except OSError as error:
+        raise RamekinError(f"{folder} cannot be written to: {error.strerror}") from None
