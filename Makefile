@@ -1,4 +1,4 @@
-.PHONY: fleet test
+.PHONY: fleet test test-s3
 
 # all images of fleet/, at every level of closure, checked and beside mmdebstrap: docs/fleet.md
 fleet:
@@ -7,3 +7,7 @@ fleet:
 
 test:
 	scripts/test
+
+# the registry over a bucket of a real S3 server, Ceph's
+test-s3:
+	scripts/test-s3
