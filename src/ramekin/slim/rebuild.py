@@ -136,6 +136,18 @@ class _Staying:
             entry = replace(entry, content=Inline(data))
         return entry
 
+    def size(self) -> int:
+        """Bytes of all files, each content once."""
+        seen: dict[int, int] = {}
+        total = 0
+        for path in self.paths:
+            inode = self.contents.files[path].inode
+            if path in self.changed:
+                total += len(self.changed[path])
+            elif inode is not None:
+                seen[id(inode)] = inode.file.size
+        return total + sum(seen.values())
+
     def tree(self, paths: Iterable[str]) -> Tree:
         """`paths` with their folders as the image has them; further names of a file are hard links."""
         entries: dict[str, Entry] = {}
@@ -400,7 +412,7 @@ def _assemble(
     root = oci.describe(document, oci.MANIFEST, platform=told.platform)
     referrer = explanation.attach(reasons, root, store, created=created or "1970-01-01T00:00:00Z")
     image = Image(root, store, original.name, (referrer,))
-    return Rebuilt(image, tuple(shared), sum(contents.size(path) for path in files.paths))
+    return Rebuilt(image, tuple(shared), files.size())
 
 
 def replace_media(blob: Descriptor) -> Descriptor:

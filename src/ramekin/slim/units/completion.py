@@ -78,6 +78,9 @@ _CALLED = re.compile(
     rb"\s*\(\s*\[?\s*[fr]?['\"`]([A-Za-z0-9_][\w.+-]{0,40})(?=['\"` ])"
 )
 """Commands that source starts by name, in the ways of Python, Node, Ruby and PHP."""
+_TEST_FILE = re.compile(
+    r".*/(?:__pycache__/)?(?:test_\w+|tests|conftest)(?:\.cpython-[^/]*)?\.pyc?\Z", re.DOTALL
+)
 _TEXT = 1 << 20
 """Bytes that source may have to be searched."""
 
@@ -155,6 +158,7 @@ class Completion:
                 self.python.settle()
             if len(self.kept) == before and not self.todo:
                 break
+        self.system.without_interpreter()
 
     def _start(self) -> None:
         for path in self.contents.paths:
@@ -171,7 +175,8 @@ class Completion:
                 if unit.kind in (AUTHOR, ARCHIVE):
                     for path in unit.paths:
                         if self.unwanted(path, unit) is None:
-                            self.keep(path, "author", sought=False)
+                            login = path.startswith("etc/pam.d/")
+                            self.keep(path, "author", sought=False, enter=not login)
         if self.observation is None:
             self.notes[
                 "nothing was observed: what stays is what the image's configuration starts, what its author"
@@ -318,7 +323,8 @@ class Completion:
         if real is None:
             return
         if real in self.of:
-            self.keep(real, "link", f"/{path} leads to it", sought=path in self.sought or self.whole)
+            strong = path in self.sought or self.units[self.of[path]].kind == AUTHOR
+            self.keep(real, "link", f"/{path} leads to it", sought=strong)
         elif path in self.sought and self.of[path].startswith("files:"):
             for below in self.contents.below(real):
                 other = self.units[self.of[below]]
@@ -347,11 +353,16 @@ class Completion:
         if found.is_elf:
             self.closure(path)
         correction = self.policy.correction(unit.package.name) if unit.package else None
+        interprets = found.is_elf and policies.language_of(path) not in (None, "shell")
         for need in found.needs:
+            if interprets and need.kind is Shown.COMMAND:
+                continue
             if correction and correction.ignores and correction.ignores.match(need.target):
                 continue
             if need.kind not in _LANGUAGES and self.follows(need.kind, path, unit):
                 self._meet(path, unit, need)
+            elif need.kind is Shown.INTERPRETER:
+                self.system.waiting[path] = need.target
         for word in sorted(found.words):
             self.system.word(path, unit, word)
         if unit.kind == AUTHOR and not found.is_elf:
@@ -372,6 +383,8 @@ class Completion:
             return True
         if unit.kind in (PYTHON, NODE, GEM, STDLIB, RUNTIME):
             return kind in (Shown.NEEDED, Shown.LOADED, Shown.PATH, Shown.MODULE, Shown.JAVA, Shown.LINK)
+        if kind is Shown.INTERPRETER and not policies.is_command(path):
+            return False
         asked = unit.name in self.system.asked
         return self.policy.follows(kind, policies.place_of(path), asked=asked, reached=False)
 
@@ -406,15 +419,17 @@ class Completion:
         if real is None or not self.system.may_use(path, unit, real):
             return
         if real in self.of:
-            if policies.is_command(real) and need.kind is Shown.PATH:
-                strong = unit.kind in (AUTHOR, SYSTEM) or path in self.sought
-                if not strong:
-                    return
+            named = policies.is_command(real) and need.kind is Shown.PATH
+            if named and unit.kind not in (AUTHOR, SYSTEM) and target not in self.policy.anyones:
+                return
             self.lead(target, name, because)
         elif real and self.whole:
             self.system.folder(real, path, unit, because)
 
     def _converters(self, path: str) -> None:
+        if "gconv" in self.begun:
+            return
+        self.begun["gconv"] = f"/{path}"
         for other in self.contents.paths:
             if "/gconv/" in other and self._slice_of(other) is None:
                 self.keep(other, "loaded", f"/{path} converts character sets")
@@ -484,7 +499,11 @@ class Completion:
                 return "slice", taken
         if path.endswith(".pyc") and (reason := self._stale(path)) is not None:
             return reason
-        if unit.kind in (PYTHON, STDLIB, GEM) and self._is_test(path, unit):
+        if unit.kind == STDLIB:
+            for name in ("frozen", "other-systems"):
+                if rule(name).matches(path):
+                    return name, ""
+        if unit.kind in (PYTHON, STDLIB, GEM) and self.is_test(path, unit):
             return "tests", ""
         if path.endswith(".po") and unit.kind != AUTHOR and f"{path[:-3]}.mo" in self.of:
             return "message-sources", ""
@@ -509,7 +528,7 @@ class Completion:
                 return "optimized-bytecode", ""
         return None
 
-    def _is_test(self, path: str, unit: Known) -> bool:
+    def is_test(self, path: str, unit: Known) -> bool:
         """Whether a path lies in a test suite of its library."""
         parts = path.split("/")
         for number, part in enumerate(parts[:-1]):
@@ -519,7 +538,7 @@ class Completion:
                     known = self._tests[folder] = part == "tests" or self._looks_tested(folder)
                 if known:
                     return True
-        return False
+        return unit.kind == PYTHON and _TEST_FILE.match(path) is not None
 
     def _looks_tested(self, folder: str) -> bool:
         names = [one for one in self.contents.children.get(folder, ()) if one.endswith((".py", ".rb"))]
@@ -577,6 +596,10 @@ class Completion:
         if not self.whole:
             return Reason("not-seen", unit.name)
         base = unit.name.partition(":")[2].partition("@")[0]
+        if path in self.system.left:
+            return Reason("script", unit.name, f"its interpreter is {self.system.left[path]}")
+        if unit.kind == PYTHON and (component := self.python.component(path, unit)) is not None:
+            return Reason("component", unit.name, component)
         if unit.name in self.begun:
             return Reason("part" if unit.kind == SYSTEM else "unreached", unit.name)
         if base in rule("package-manager").names:

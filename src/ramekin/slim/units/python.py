@@ -37,7 +37,11 @@ _COMMON = frozenset(("console_scripts", "gui_scripts"))
 _TOP = re.compile(
     rb"^(?:from[ \t]+([A-Za-z_][\w.]*)[ \t]+import\b|import[ \t]+([A-Za-z_][\w., \t]*))", re.MULTILINE
 )
-_INNER_TESTS = re.compile(rb"^[ \t]*from[ \t]+(\.+)((?:\w+\.)*tests?(?:\.\w+)*)[ \t]+import\b", re.MULTILINE)
+_INNER_TESTS = re.compile(
+    rb"^[ \t]*from[ \t]+(\.+)(?:((?:\w+\.)*(?:tests?|test_\w+|conftest)(?:\.\w+)*)[ \t]+import\b"
+    rb"|[ \t]+import[ \t]+(tests?|test_\w+)\b)",
+    re.MULTILINE,
+)
 _SOURCE = 8 << 20
 _QUOTED = re.compile(rb"'[^'\n]{1,400}'|\"[^\"\n]{1,400}\"")
 _WORDS = re.compile(rb"[A-Za-z_][\w]*")
@@ -63,6 +67,7 @@ class PythonRules:
         self._groups: dict[str, frozenset[str]] | None = None
         self._tops: dict[str, frozenset[str]] = {}
         self._hints: dict[str, str] = {}
+        self._named_components: dict[str, bool] = {}
 
     # --- what was observed
 
@@ -81,7 +86,7 @@ class PythonRules:
     def begin(self, unit: Known, by: str, because: str) -> None:
         """A file of a distribution stays: all its files do, and what it requires."""
         name = by if by in ("required", "named", "plug-in", "feature") else "distribution"
-        self._all.fill(unit, name, because)
+        self._all.fill(unit, name, because, but=lambda path: self.component(path, unit) is not None)
         for path in unit.paths:
             if path.startswith(unit.root + "/"):
                 # metadata stays true with whatever is left
@@ -91,6 +96,29 @@ class PythonRules:
             if other is not None and other is not unit and not extra:
                 self._all.begin(other.name, f"{unit.name} requires it", "required")
         self._offer_entry_points(unit)
+
+    def component(self, path: str, unit: Known) -> str | None:
+        """The optional component of a distribution that a path is part of and that nobody names, or None."""
+        for module, name in _COMPONENTS:
+            if normal(unit.name.partition(":")[2].partition("@")[0]) == name:
+                folder = f"{unit.root.rpartition('/')[0]}/{module.replace('.', '/')}/"
+                if path.startswith(folder) and not self._names_component(module, folder):
+                    return module
+        return None
+
+    def _names_component(self, module: str, folder: str) -> bool:
+        known = self._named_components.get(module)
+        if known is None:
+            word = module.encode()
+            known = any(path.startswith(folder) for path in self._all.seen) or any(
+                unit.kind == AUTHOR
+                and any(
+                    path.endswith((".py", *_SETTINGS)) and word in self._all.text(path) for path in unit.paths
+                )
+                for unit in self._all.units.values()
+            )
+            self._named_components[module] = known
+        return known
 
     def _requires(self, unit: Known) -> Iterator[tuple[str, bool]]:
         for name in ("METADATA", "PKG-INFO"):
@@ -181,7 +209,7 @@ class PythonRules:
         if not self._used:
             for folder in self._stdlibs:
                 self._use(folder)
-        top = _at_top(data)
+        top = set() if path.endswith("/__main__.py") and unit.kind != AUTHOR else _at_top(data)
         for name in sorted(_names(data)):
             self._import(name, path, unit, late=name not in top)
         if b"test" in data:
@@ -204,6 +232,8 @@ class PythonRules:
             module = f"{folder.rpartition('/')[2]}:{top}"
             if module in self._all.units:
                 found = True
+                if self._is_spare(folder, top):
+                    continue
                 if not (weak and top in rule("developers").names):
                     self._all.begin(module, f"/{path} imports {name}", "standard-library")
         if found and unit.kind == STDLIB:
@@ -213,15 +243,23 @@ class PythonRules:
         for target in self._module(name):
             other = self._all.units[self._all.of[target]]
             if other is unit:
-                if "/tests/" not in target and "/test/" not in target:
+                if not self._all.is_test(target, unit):
                     continue
             elif unit.kind == PYTHON and other.kind == PYTHON:
                 # what it cannot do without its metadata says; the rest is for those who use it
+                if other.name in self._all.begun and (part := self.component(target, other)) is not None:
+                    self._named_components[part] = True
+                    self._all.fill(other, "distribution", f"/{path} imports {name}")
                 continue
             elif unit.kind == SYSTEM and not self._all.system.may_use(path, unit, target):
                 continue
             self._all.keep(target, "import", f"/{path} imports {name}")
             self._parents(target)
+
+    def _is_spare(self, folder: str, module: str) -> bool:
+        """Whether a module only stands in for one in C that the image has."""
+        version = folder.rpartition("/")[2]
+        return any(f"{version}:{other}" in self._all.units for other in rule("spare").when.get(module, ()))
 
     def _parents(self, path: str) -> None:
         """Packages that importing a module imports first."""
@@ -279,7 +317,8 @@ class PythonRules:
 
     def _import_tests(self, path: str, data: bytes) -> None:
         """Relative imports of what looks like tests: they stay."""
-        for dots, name in _INNER_TESTS.findall(data):
+        for dots, first, second in _INNER_TESTS.findall(data):
+            name = first or second
             folder = posixpath.normpath(posixpath.join(path.rpartition("/")[0], *([".."] * (len(dots) - 1))))
             target = self._file(f"{folder}/{name.decode().replace('.', '/')}")
             if target is not None:
@@ -330,7 +369,7 @@ class PythonRules:
             for unit in self._distributions.values()
             if unit.name not in self._all.begun
             for top in sorted(self._modules_of(unit))
-            if top not in _INSTALLERS and not top.startswith("_") and len(top) > 2
+            if top not in _INSTALLERS | _CODECS and not top.startswith("_") and len(top) > 2
         }
         if not waiting:
             return
@@ -381,8 +420,13 @@ class PythonRules:
         return sorted({word.decode() for word in _WORDS.findall(words.encode())})
 
 
+_CODECS = frozenset(("idna",))
+"""Distributions whose name stands in quotes for an encoding of the standard library."""
 _SETTINGS = (".toml", ".yaml", ".yml", ".json", ".ini", ".cfg", ".conf", ".env", ".sh")
 _INSTALLERS = frozenset(("pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack", "ensurepip"))
+
+
+_COMPONENTS = tuple((module, name) for name, modules in rule("component").when.items() for module in modules)
 
 
 def normal(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ramekin.closure import policy as policies
 from ramekin.image.tree import Kind
@@ -36,17 +36,19 @@ class SystemRules:
         }
         self._looked: set[str] = set()
         self._settled: set[str] = set()
+        self.waiting: dict[str, str] = {}
+        self.left: dict[str, str] = {}
 
     def begin(self, unit: Known, by: str, because: str) -> None:
         """A file of a package stays: so do those that no evidence could lead to."""
         correction = self._all.policy.correction(unit.package.name) if unit.package else None
-        drops = correction.drops if correction else None
 
         def is_part(path: str) -> bool:
             return (
                 self._all.policy.part(path) is not None
-                or (drops is not None and drops.match(path) is not None)
+                or (correction is not None and _drops(correction.drops, path))
                 or rule("time-zones").matches(path)
+                or ("/gconv/" in path and "gconv" not in self._all.begun)
             )
 
         self._all.fill(unit, by if by in ("companion", "correction") else "package", because, but=is_part)
@@ -173,6 +175,10 @@ class SystemRules:
             return
         stem = name.partition(".")[0]
         unit = self._all.of[path]
+        if name.startswith("libpam.so"):
+            for other in list(self._all.contents.below("etc/pam.d")):
+                if other in self._all.kept:
+                    self._all.keep(other, "setting", f"/{path} reads it", sought=False)
         if unit.startswith("python3.") and unit.endswith(":zoneinfo"):
             self._want("time-zones", f"/{path} reads it")
         for which in ("certificates", "terminals"):
@@ -188,12 +194,30 @@ class SystemRules:
             elif "/certs" in text or "SSL_CERT_FILE" in text:
                 self._want("certificates", f"/{path} names {text}")
 
+    def without_interpreter(self) -> None:
+        """Let scripts go that stay with their package only, where nothing needs their interpreter."""
+        for path, target in self.waiting.items():
+            if path in self._all.sought or path not in self._all.kept:
+                continue
+            found = self._all.command(target)
+            real = self._all.contents.resolve(found) if found is not None else None
+            if real not in self._all.kept:
+                self.left[path] = target
+                del self._all.kept[path]
+
     def _want(self, which: str, because: str) -> None:
         if which in self._settled:
             return
         self._settled.add(which)
         for path in self._all.contents.paths:
-            if rule(which).matches(path) and not _TWICE.match(path):
+            if rule(which).matches(path) and not _TWICE.match(path) and self._all.policy.part(path) is None:
                 self._all.keep(path, which, because, sought=False, enter=False)
                 if self._all.contents.kind(path) is Kind.SYMLINK:
                     self._all.lead(path, which, because, sought=False)
+
+
+def _drops(drops: Any, path: str) -> bool:
+    """Whether a correction of the closure's policy leaves a path out: one pattern, or several with reasons."""
+    if drops is None or isinstance(drops, re.Pattern):
+        return drops is not None and drops.match(path) is not None
+    return any(drop.match.match(path) for drop in drops)
