@@ -40,6 +40,19 @@ SAID = {
 }
 
 
+KEY = "cache.example-1:" + "A" * 43 + "="
+
+NIX = {
+    "nix-cache": (["--nix-cache", "https://cache.example"], "caches: https://cache.example"),
+    "nix-key": (["--nix-key", KEY], f"trusted-keys: ['{KEY}']"),
+    "nix-channel": (["--nix-channel", "/srv/channel"], "channel: /srv/channel"),
+    "nix-essentials": (["--nix-essentials", "nixpkgs"], "essentials: nixpkgs"),
+    "nix-links": (["--no-nix-links"], "links: false"),
+    "nix-database": (["--nix-database"], "database: true"),
+}
+"""Options that have their keys below `sources: nix:`."""
+
+
 def by_options(*words: str) -> Choices:
     """What a command line says."""
     _, bound, _ = app.parse_args(["build", "nginx", *_imply(words)], exit_on_error=False, print_error=False)
@@ -63,6 +76,16 @@ def test_an_option_and_its_key_make_the_same_request(key: str) -> None:
     assert optional != fold("nginx", (packages,), where="build")
 
 
+@pytest.mark.parametrize("option", NIX)
+def test_an_option_of_nix_and_its_key_make_the_same_request(option: str) -> None:
+    words, text = NIX[option]
+    packages = Choices(packages=("nginx",))
+    said = fold("nginx", (by_options(*words), packages), where="build")
+    keys = by_spec(f"    sources: {{nix: {{{text}}}}}\n")
+    assert said == fold("nginx", (keys,), where="build")
+    assert said != fold("nginx", (packages,), where="build")
+
+
 def test_all_options_at_once_and_all_keys_at_once_make_the_same_request() -> None:
     words = [word for said, _ in SAID.values() for word in said]
     keys = "".join(f"    {key}: {text}\n" for key, (_, text) in SAID.items())
@@ -74,8 +97,9 @@ def test_all_options_at_once_and_all_keys_at_once_make_the_same_request() -> Non
 
 def test_no_option_of_an_image_is_without_its_key() -> None:
     keys = {info.alias for info in spec.ImageSpec.model_fields.values()}
-    assert keys - set(SAID) == {"packages", "mirrors"}
-    assert {name.replace("_", "-") for name in ImageOptions.__dataclass_fields__} == set(SAID)
+    assert keys - set(SAID) == {"packages", "mirrors", "sources"}
+    assert {name.replace("_", "-") for name in ImageOptions.__dataclass_fields__} == {*SAID, *NIX}
+    assert len(spec.NixSpec.model_fields) == len(NIX)
 
 
 def test_the_other_options_of_build_are_keys_of_the_file_or_of_one_run() -> None:
@@ -84,7 +108,7 @@ def test_the_other_options_of_build_are_keys_of_the_file_or_of_one_run() -> None
     arguments.default(build)
     names = {name for argument in arguments.assemble_argument_collection() for name in argument.names}
     options = {name.removeprefix("--") for name in names if name.startswith("--") and name[2:5] != "no-"}
-    assert options - set(SAID) - keys == {"refresh", "json"}
+    assert options - set(SAID) - set(NIX) - keys == {"refresh", "json"}
 
 
 def test_a_negative_option_overrides_a_spec() -> None:

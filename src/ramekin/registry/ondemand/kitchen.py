@@ -23,7 +23,7 @@ from ramekin.build import closures, compose, explain, layers
 from ramekin.build.closures import Closed
 from ramekin.build.lock import LockedClosure, LockedImage
 from ramekin.build.packages import Bench, Preparation, recall
-from ramekin.build.request import ImageRequest, bare_name
+from ramekin.build.request import ImageRequest, as_data, bare_name
 from ramekin.closure import essentials, why
 from ramekin.closure.evidence.model import Kind
 from ramekin.closure.follow import Followed, KeptPackage, Step
@@ -34,9 +34,10 @@ from ramekin.plan import layers as plan
 from ramekin.progress import SILENT, Progress
 from ramekin.registry.ondemand import names
 from ramekin.registry.ondemand.orders import Answer, LayerView, Order, Suggestion, View
-from ramekin.sources import open_source
+from ramekin.sources import joined
 from ramekin.sources.debian import history
 from ramekin.sources.debian.source import DebianSource
+from ramekin.sources.joined import Joined
 from ramekin.sources.protocol import Package, Source
 from ramekin.store.action import Key, key
 from ramekin.store.digest import Digest
@@ -46,6 +47,9 @@ REVISION = 1
 
 GZIP_OVER_XZ = 1.25
 """About how many bytes a layer has for each of its packages' archive files, whose xz is tighter than gzip."""
+
+GZIP_OF_NAR = 0.4
+"""The same for NARs, whose sizes are those before compression."""
 
 
 class NotMadeError(RamekinError):
@@ -82,7 +86,7 @@ class Kitchen:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._sources: dict[str, DebianSource] = {}
+        self._sources: dict[str, Source] = {}
         self._lock = threading.Lock()
 
     # --- making ------------------------------------------------------------------------------------------
@@ -141,7 +145,9 @@ class Kitchen:
             except NotFoundError:
                 source.refresh(request.architectures, progress)
             self._keep(source, order.history)
-        request = replace(request, source=source.name)
+        if request.kind == "debian":
+            own = joined.of(source, "debian")
+            request = replace(request, source=own.name)
         state = source.refresh(request.architectures, progress)
         return _Way(source, request, None, self._name(request, "state", state))
 
@@ -152,7 +158,7 @@ class Kitchen:
             compose.REVISION,
             closure.revision(),
             compress.parse(request.compression).identity,
-            msgspec.json.encode(request, order="deterministic"),
+            msgspec.json.encode(as_data(request), order="deterministic"),
             *parts,
         )
 
@@ -204,6 +210,8 @@ class Kitchen:
         return digest
 
     def _keep(self, source: Source, days: int) -> None:
+        if isinstance(source, Joined):
+            source = source.of("debian")
         if isinstance(source, DebianSource) and source.state is not None:
             history.keep(source, source.state, days=days)
 
@@ -234,13 +242,10 @@ class Kitchen:
     def source(self, request: ImageRequest) -> Source:
         """The source of a request, opened once."""
         with self._lock:
-            name = f"{request.source} {request.mirrors}"
+            name = f"{request.source} {request.mirrors} {request.nix} {closures.kinds(request)}"
             found = self._sources.get(name)
             if found is None:
-                opened = open_source(request.source, self.store, mirrors=request.mirrors)
-                if not isinstance(opened, DebianSource):
-                    return opened
-                found = self._sources[name] = opened
+                found = self._sources[name] = compose.open_sources(request, self.store)
             return found
 
     def _blobs(self, answer: Answer) -> list[Digest]:
@@ -256,8 +261,9 @@ class Kitchen:
         if not given:
             source = self.source(order.request)
             for package in order.request.packages:
+                name = package if order.request.kind == "nix" else bare_name(package)
                 try:
-                    source.show(bare_name(package), order.request.architectures[0])
+                    source.show(name, order.request.architectures[0])
                 except NotFoundError:
                     return ()
         return tuple(sorted({"latest", *given}))
@@ -324,7 +330,7 @@ class Kitchen:
                 LayerView(
                     name=group.name,
                     packages=tuple(f"{package.name}={package.version}" for package in group.packages),
-                    size=made.descriptor.size if made else int(group.size * GZIP_OVER_XZ),
+                    size=made.descriptor.size if made else _foreseen(group),
                     unpacked=sum(package.installed_size for package in group.packages),
                     exact=made is not None,
                     held=made is not None,
@@ -405,6 +411,12 @@ def _groups(request: ImageRequest, packages: Sequence[Package]) -> tuple[plan.Gr
         foundation=essentials.packages(frozenset(request.leave_out)),
         limit=max(request.layers - own, 1),
     )
+
+
+def _foreseen(group: plan.Group) -> int:
+    """Bytes that a layer may have."""
+    nars = sum(package.size for package in group.packages if package.kind == "nix")
+    return int(nars * GZIP_OF_NAR + (group.size - nars) * GZIP_OVER_XZ)
 
 
 def _within(order: Order, architecture: str, pinned: LockedClosure) -> None:

@@ -1,4 +1,4 @@
-"""Names of images made on demand: `[arm64/|amd64/][shell/]PACKAGE[/PACKAGE…]`, and what their tags mean.
+"""Names of images made on demand: `[arm64/|amd64/][nix/][shell/]PACKAGE[/PACKAGE…]`, and what tags mean.
 
 Names of packages hold characters that repository names cannot (distribution-spec, Pulling manifests). They
 are spelled by `_` and a letter; `_` itself stands in no name of a package:
@@ -10,6 +10,9 @@ are spelled by `_` and a letter; `_` itself stands in no name of a package:
 
 A name that begins with such a character has `x_x` before it, which stands for nothing. Each package has one
 spelling: what `spell` would write otherwise is refused with the right one.
+
+Names below `nix/` are attributes of nixpkgs, which have more characters: `_` is `__`, but before a digit it
+stands for itself (`nodejs_20`), and `^`, which parts a package from its outputs, is `_o`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ from ramekin.errors import UsageError
 ARCHITECTURES = ("amd64", "arm64")
 SHELL = "shell"
 
+NIX = "nix"
+
 _ESCAPES = {"+": "p", ".": "d", "-": "h", "=": "e", ":": "c", "~": "t"}
+_OF_NIX = {"^": "o"}
 _MEANINGS = {letter: character for character, letter in _ESCAPES.items()}
 _EMPTY = "x_x"
 _RUN = re.compile(r"[.-]+|.", re.ASCII | re.DOTALL)
@@ -32,21 +38,25 @@ _SUITE = re.compile(r"[a-z][a-z0-9-]*", re.ASCII)
 _LOCK = re.compile(r"lock-(?P<hex>[0-9a-f]{64})", re.ASCII)
 
 
-def spell(package: str) -> str:
+def spell(package: str, kind: str = "") -> str:
     """How `package` is written in the name of a repository; `UsageError` for one that cannot be."""
     out: list[str] = []
     end = len(package)
+    escapes = {**_ESCAPES, **_OF_NIX} if kind == NIX else _ESCAPES
     for found in _RUN.finditer(package):
         run = found.group()
         plain_after = found.end() < end and _is_plain(package[found.end()])
         if _is_plain(run) or ((run == "." or set(run) == {"-"}) and out and plain_after):
             out.append(run)
             continue
+        if run == "_" and kind == NIX and out and plain_after and not out[-1].endswith("_"):
+            out.append("_" if package[found.end()].isdecimal() else "__")
+            continue
         for character in run:
             if not out:
                 out.append(_EMPTY)
-            if character in _ESCAPES:
-                out.append("_" + _ESCAPES[character])
+            if character in escapes:
+                out.append("_" + escapes[character])
             elif character.isascii() and character.isupper():
                 out.append("_u" + character.lower())
             else:
@@ -58,9 +68,12 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and text.isalnum() and text == text.lower()
 
 
-def unspell(component: str) -> str:
+def unspell(component: str, kind: str = "") -> str:
     """The package that a component of a repository's name spells; `UsageError` for any other spelling."""
     out: list[str] = []
+    meanings = (
+        {**_MEANINGS, **{letter: sign for sign, letter in _OF_NIX.items()}} if kind == NIX else _MEANINGS
+    )
     rest = component.removeprefix(_EMPTY)
     place = 0
     while place < len(rest):
@@ -70,38 +83,48 @@ def unspell(component: str) -> str:
             out.append(character)
             continue
         letter = rest[place : place + 1]
+        if kind == NIX and (letter == "_" or letter.isdecimal()):
+            out.append("_")
+            place += letter == "_"
+            continue
         place += 1
         if letter == "u" and rest[place : place + 1].isalpha():
             out.append(rest[place].upper())
             place += 1
-        elif letter in _MEANINGS:
-            out.append(_MEANINGS[letter])
+        elif letter in meanings:
+            out.append(meanings[letter])
         else:
             raise UsageError(
                 f"{component!r} spells no package: _{letter} means nothing",
                 hint="+ is _p, . is _d, - is _h, = is _e, : is _c, ~ is _t, a capital is _u and its letter",
             )
     package = "".join(out)
-    if not package or spell(package) != component:
+    if not package or spell(package, kind) != component:
         raise UsageError(
             f"{component!r} is not how {package} is spelled",
-            hint=f"write {spell(package)}" if package else None,
+            hint=f"write {spell(package, kind)}" if package else None,
         )
     return package
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a repository's name asks for. `architecture` is empty for an index of all of them."""
+    """What a repository's name asks for. `architecture` is empty for an index of all of them.
+
+    `kind` is that of the source, and empty for the registry's own.
+    """
 
     architecture: str
     shell: bool
     packages: tuple[str, ...]
+    kind: str = ""
 
     @property
     def image(self) -> str:
         """The one name of all that ask for the same packages: sorted, without an architecture."""
-        return "/".join([*([SHELL] if self.shell else []), *map(spell, self.packages)])
+        words = [self.kind] if self.kind else []
+        words += [SHELL] if self.shell else []
+        return "/".join([*words, *(spell(package, self.kind) for package in self.packages)])
 
     @property
     def repository(self) -> str:
@@ -122,16 +145,18 @@ def parse(repository: str) -> Named:
     """
     architecture, rest = split_architecture(repository)
     parts = rest.split("/")
-    shell = parts[0] == SHELL
-    words = parts[1:] if shell else parts
+    kind = NIX if parts[0] == NIX and len(parts) > 1 else ""
+    words = parts[1:] if kind else parts
+    shell = words[0] == SHELL
+    words = words[1:] if shell else words
     for word in words:
         if word in (SHELL, *ARCHITECTURES):
             raise UsageError(
                 f"{word} stands in the wrong place in {repository}",
-                hint="a name is [arm64/|amd64/][shell/]PACKAGE[/PACKAGE…]",
+                hint="a name is [arm64/|amd64/][nix/][shell/]PACKAGE[/PACKAGE…]",
             )
-    packages = tuple(sorted({unspell(word) for word in words}))
-    return Named(architecture, shell, packages)
+    packages = tuple(sorted({unspell(word, kind) for word in words}))
+    return Named(architecture, shell, packages, kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ import msgspec
 
 from ramekin.build.compose import ImageReport
 from ramekin.build.lock import LockedImage
-from ramekin.build.request import Choices, ImageRequest, fold
+from ramekin.build.request import Choices, ImageRequest, NixChoices, as_data, fold
+from ramekin.errors import UsageError
 from ramekin.image.oci import Descriptor
-from ramekin.registry.ondemand.names import ARCHITECTURES, Day, Locked, Moving, Named, Tag
+from ramekin.registry.ondemand.names import ARCHITECTURES, NIX, Day, Locked, Moving, Named, Tag
 from ramekin.registry.ondemand_config import OnDemand
 from ramekin.store.digest import Digest
 
@@ -41,7 +42,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> bytes:
         """Equal for orders of the same image."""
-        return msgspec.json.encode((self.image, self.tag, self.request, self.locked), order="deterministic")
+        parts = (self.image, self.tag, as_data(self.request), self.locked)
+        return msgspec.json.encode(parts, order="deterministic")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +138,8 @@ class Terms:
 
     def named(self, named: Named, tag_text: str, tag: Tag) -> Order:
         """The order for packages that are named one by one."""
+        if named.kind:
+            return self._of_nix(named, tag_text, tag)
         suite = tag.suite if isinstance(tag, Moving | Day) else ""
         packages = tuple(sorted({*named.packages, *(self.config.shell if named.shell else ())}))
         starts = Choices(entrypoint=(), cmd=("/bin/bash",)) if named.shell else Choices()
@@ -144,6 +148,36 @@ class Terms:
             source=f"{self.source.partition(':')[0]}:{suite}" if suite else self.source,
             architectures=(named.architecture,) if named.architecture else ARCHITECTURES,
             sbom=self.config.sbom or None,
+        )
+        request = fold(named.image, (starts, choices), where=named.repository)
+        return self.order(named.image, tag_text, request, tag)
+
+    def _of_nix(self, named: Named, tag_text: str, tag: Tag) -> Order:
+        """The order for store paths."""
+        nix = self.config.nix
+        if nix is None:
+            raise UsageError(
+                "this registry makes no images of Nix",
+                hint="its configuration has `on-demand: nix:` with a channel, caches and their keys",
+            )
+        if isinstance(tag, Day) or (isinstance(tag, Moving) and tag.suite):
+            raise UsageError(
+                f"{tag_text!r} is no tag of an image of Nix", hint="there are latest and lock-DIGEST"
+            )
+        tools = nix.shell if named.shell else ()
+        starts = Choices(entrypoint=(), cmd=("/bin/bash",)) if named.shell else Choices()
+        choices = Choices(
+            packages=tuple(sorted({*named.packages, *tools})),
+            source=NIX,
+            architectures=(named.architecture,) if named.architecture else nix.architectures,
+            sbom=self.config.sbom or None,
+            nix=NixChoices(
+                caches=nix.caches,
+                trusted_keys=nix.trusted_keys,
+                channel=nix.channel,
+                essentials=nix.essentials,
+                database=nix.database or None,
+            ),
         )
         request = fold(named.image, (starts, choices), where=named.repository)
         return self.order(named.image, tag_text, request, tag)
