@@ -25,6 +25,7 @@ from ramekin.closure.evidence.scan import scan
 from ramekin.closure.prepare import prepare
 from ramekin.progress import SILENT
 from ramekin.sources import open_source
+from ramekin.sources.protocol import Resolution
 from ramekin.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,14 +157,17 @@ def warm(store: Store) -> list[Row]:
     ]
 
 
-def _resolution(asked: ImageRequest, store: Store) -> tuple[closures.Resolution, packages.Bench]:
+def _resolution(asked: ImageRequest, store: Store) -> tuple[Resolution, packages.Bench]:
     locked = compose.resolve(asked, store=store, progress=SILENT)
     bench = packages.Bench(open_source(SOURCE, store), store, SILENT, 2)
     return locked.architectures["amd64"].resolution("amd64"), bench
 
 
 def corrections(_: Store) -> list[Row]:
-    known = len(policy.load().corrections)
+    # each rule counts, though several may stand together
+    known = sum(
+        max(1, len(one.drop_rules) + bool(one.ignores or one.needs)) for one in policy.load().corrections
+    )
     rows = [Row("corrections to single packages (policy.yaml)", known, "")]
     if FLEET.exists():
         fleet = json.loads(FLEET.read_text())

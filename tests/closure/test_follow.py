@@ -238,6 +238,46 @@ def test_east_asian_converters_stay_for_programs_that_convert() -> None:
     assert left_out("iconv_open") == []
 
 
+def with_libc(*depends: str, **files: bytes | str) -> Closure:
+    """A program, and a libc with parts that most programs do not load."""
+    libc = {f"{LIBRARIES}/libc.so.6": elf(soname="libc.so.6", defines=("libc.so.6",))}
+    loader = {"usr/lib64/ld-linux-x86-64.so.2": elf(soname="ld-linux-x86-64.so.2")}
+    rare = {
+        f"{LIBRARIES}/gconv/SJIS.so": elf(needed=("libc.so.6",)),
+        f"{LIBRARIES}/libmvec.so.1": elf(soname="libmvec.so.1"),
+        f"{LIBRARIES}/libthread_db.so.1": elf(soname="libthread_db.so.1"),
+    }
+    return demo(*depends, **files).holds("libc6", {**libc, **loader, **rare})
+
+
+def test_a_slice_that_is_kept_by_name_keeps_what_a_correction_would_leave_out() -> None:
+    closure = with_libc(usr__bin__demo=program())
+    assert f"{LIBRARIES}/gconv/SJIS.so" in [file.path for file in closure.packages().files]
+    assert f"{LIBRARIES}/gconv/SJIS.so" not in [
+        file.path for file in closure.packages(slices=["gconv"]).files
+    ]
+    assert f"{LIBRARIES}/gconv/SJIS.so" not in [file.path for file in closure.files(slices=["gconv"]).files]
+
+
+def test_what_a_correction_leaves_out_stays_for_a_file_that_names_it() -> None:
+    def left_out(closure: Closure) -> set[str]:
+        return {file.path.rpartition("/")[2] for file in closure.packages().files}
+
+    assert left_out(with_libc(usr__bin__demo=program())) == {"SJIS.so", "libmvec.so.1", "libthread_db.so.1"}
+    fast = with_libc("fast", usr__bin__demo=program("libfast.so.1"))
+    fast.holds("fast", {f"{LIBRARIES}/libfast.so.1": elf(soname="libfast.so.1", needed=("libmvec.so.1",))})
+    fast.depends["fast"] = ("libc6",)
+    assert left_out(fast) == {"SJIS.so", "libthread_db.so.1"}
+    linked = with_libc(usr__bin__demo=program())
+    linked.holds(
+        "libc6-dev",
+        {"usr/include/x.h": b"", f"{LIBRARIES}/libthread_db.so": f"/lib/{LIBRARIES[8:]}/libthread_db.so.1"},
+    )
+    linked.depends["libc6-dev"] = ("libc6",)
+    linked.requested = ("demo", "libc6-dev")
+    assert left_out(linked) == {"SJIS.so", "libmvec.so.1"}
+
+
 def test_an_import_is_met_through_the_package_that_declares_both() -> None:
     closure = Closure(
         ["https"], {"https": ("http", "tls", "perl"), "http": ("perl",), "tls": (), "perl": ("libc6",)}

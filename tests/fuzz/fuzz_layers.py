@@ -1,21 +1,18 @@
 """Fuzz target for the layer reader: any bytes are read, or refused by a `RamekinError`.
 
-    python tests/fuzz/fuzz_layers.py [CORPUS…]      with atheris, coverage-guided, until it is stopped
-    python tests/fuzz/fuzz_layers.py --seconds 60   without it too: seeds changed at random
-
-Layers are also given to the stack, on themselves, so that whiteouts and links meet what they act on.
+How to run it: `fuzzing`. Checksums of headers are made right first, for nothing behind a wrong one is ever
+read. Layers are also given to the stack, on themselves, so that whiteouts and links meet what they act on.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
-import random
-import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path
+
+from fuzzing import fuzz
 
 from ramekin.analyze import layer
 from ramekin.analyze.model import Outline, ReadImage
@@ -30,6 +27,7 @@ _SCRATCH = Path(tempfile.mkdtemp(prefix="fuzz-"))
 
 def one(data: bytes) -> None:
     """Read a layer of these bytes, and stack it on itself."""
+    data = mended(data)
     digest = digests.of(data)
     try:
         found = layer.learn(io.BytesIO(data), digest, scratch=_SCRATCH)
@@ -39,6 +37,16 @@ def one(data: bytes) -> None:
         owners(stack(ReadImage(told, (found, found))))
     except RamekinError:
         pass
+
+
+def mended(data: bytes) -> bytes:
+    """`data` with the right checksum in every block that has the magic of a header."""
+    blocks = bytearray(data)
+    for start in range(0, len(data) - 511, 512):
+        if data[start + 257 : start + 262] == b"ustar":
+            blocks[start + 148 : start + 156] = b" " * 8
+            blocks[start + 148 : start + 156] = b"%06o\0 " % sum(blocks[start : start + 512])
+    return bytes(blocks)
 
 
 def seeds() -> list[bytes]:
@@ -65,25 +73,5 @@ def seeds() -> list[bytes]:
     return found
 
 
-def at_random(seconds: float) -> None:
-    rng, start, count = random.Random(1), time.monotonic(), 0
-    corpus = seeds()
-    while time.monotonic() - start < seconds:
-        data = bytearray(rng.choice(corpus))
-        for _ in range(rng.randint(1, 8)):
-            place = rng.randrange(len(data))
-            data[place : place + rng.choice((0, 1, 1, 1, 4))] = rng.randbytes(rng.choice((0, 1, 1, 1, 8)))
-        one(bytes(data))
-        count += 1
-    print(f"{count:,} layers were read or refused")
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--seconds"]:
-        at_random(float(sys.argv[2]))
-    else:
-        import atheris  # type: ignore[import-not-found]
-
-        atheris.instrument_all()
-        atheris.Setup(sys.argv, one)
-        atheris.Fuzz()
+    fuzz(one, seeds())

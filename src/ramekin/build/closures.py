@@ -39,13 +39,14 @@ class Closed:
     """The packages of an image with what is known of them.
 
     `followed` is the evidence that chose them, None where every dependency was followed. `gone` are their
-    files that the image does not hold.
+    files that the image does not hold. `unmatched` says which globs of the request match nothing.
     """
 
     packages: tuple[Package, ...]
     facts: tuple[PackageFacts, ...]
     followed: Followed | None
     gone: tuple[DroppedFile, ...]
+    unmatched: tuple[str, ...] = ()
 
     def hidden(self) -> dict[str, dict[str, str]]:
         """Files of these packages that are left out, in the form of `layers.Hidden`."""
@@ -233,7 +234,7 @@ def _close_debian(resolution: Resolution, request: ImageRequest, how: Preparatio
     packages = tuple(package for package in resolution.packages if package.name in followed.names)
     bench.keep_only(packages)
     facts = tuple(examined[package.name].facts for package in packages)
-    return Closed(packages, facts, followed, followed.files)
+    return Closed(packages, facts, followed, followed.files, _unmatched(request, followed, examined))
 
 
 def prove(closed: Closed, how: Preparation, bench: Bench, *, present: Sequence[str]) -> None:
@@ -346,4 +347,30 @@ def _asked(request: ImageRequest, resolution: Resolution) -> Asked:
         drop=_others(request.drop, resolution),
         programs=programs[:1],
         essentials=essentials.packages(frozenset(request.leave_out)),
+        slices=tuple(name for name in request.keep if name in slices.rules()),
     )
+
+
+def _unmatched(
+    request: ImageRequest, followed: Followed, examined: Mapping[str, Examined]
+) -> tuple[str, ...]:
+    """What to say of globs of the request that match nothing."""
+    from ramekin.closure.follow import globs
+
+    taken = slices.matcher(choice(request))
+    said = []
+    for what, patterns in (("keep", request.keep), ("drop", request.drop)):
+        for text in patterns:
+            pattern = globs((text,))
+            if pattern is None or any(
+                pattern.match(path)
+                for name, known in examined.items()
+                if known.evidence is not None and (what == "keep" or name in followed.names)
+                for path in known.evidence.paths()
+            ):
+                continue
+            name = taken.slice_of(text.lstrip("/"))
+            hint = f"; what is there goes with the slice {name}" if name else ""
+            whose = "that this image may hold" if what == "keep" else "of this image"
+            said.append(f"{what} {text}: no package {whose} has a file there{hint}")
+    return tuple(said)

@@ -70,7 +70,7 @@ class ImageReport(msgspec.Struct, frozen=True):
 
     `sbom` and `explanation` describe artifacts that refer to `manifest`. `unknown` are commands of maintainer
     scripts that nothing covers, each after the package's name. `conflicts` say which links to store paths
-    gave way to which others.
+    gave way to which others, `unmatched` which globs of the request match nothing.
     """
 
     architecture: str
@@ -82,6 +82,7 @@ class ImageReport(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...]
     handled: tuple[str, ...]
     conflicts: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -224,6 +225,8 @@ def build(
     )
     _judge_scripts(request, reports, progress)
     _judge_conflicts(request, reports, progress)
+    for text in dict.fromkeys(text for report in reports for text in report.unmatched):
+        progress.note(text)
     root = _root(reports, store)
     referrers = tuple(artifact for report in reports for artifact in report.artifacts)
     return Built(Image(root, store, request.tag or request.name, referrers), locked, reports)
@@ -440,6 +443,7 @@ def _assemble(
         dropped=_tally(tally for known in closed.facts for tally in known.dropped),
         unknown=tuple(f"{known.name}: {item}" for known in closed.facts for item in known.unknown),
         handled=tuple(f"{known.name}: {line}" for known in closed.facts for line in known.handled),
+        unmatched=closed.unmatched,
     )
 
 

@@ -41,13 +41,15 @@ class Asked(msgspec.Struct, frozen=True):
 
     `keep` and `drop` are package names, and globs of absolute paths. `programs` are the first words of the
     image's entry point and command as the user gave them (absolute paths or commands), if any. `essentials`
-    are packages that stand in every image for their data: what they need is not followed.
+    are packages that stand in every image for their data: what they need is not followed. `slices` are those
+    that are kept by name.
     """
 
     keep: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     essentials: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True):
@@ -479,11 +481,8 @@ class _Follow:
             for number, _, target in self.offers.links(name):
                 if (real := self.offers.number(name, target)) is not None and real in gone:
                     gone.setdefault(number, f"it leads to /{target}, which is left out")
-            correction = self.policy.correction(name)
-            if correction is not None and correction.drops is not None and not self._asks(correction.unless):
-                for number, path in enumerate(known.paths()):
-                    if correction.drops.match(path):
-                        gone.setdefault(number, correction.reason)
+            for number, reason in self._corrected(name):
+                gone.setdefault(number, reason)
             if drop is not None:
                 for number, path in enumerate(known.paths()):
                     if drop.match(path):
@@ -495,6 +494,37 @@ class _Follow:
                 path = self.offers.path(name, number)
                 if keep is None or not keep.match(path):
                     yield DroppedFile(name, path, int(sizes[number]), reason)
+
+    def _corrected(self, name: str) -> Iterator[tuple[int, str]]:
+        """Files of a package that a correction leaves out, and why; not those that another package names."""
+        correction = self.policy.correction(name)
+        drops = [
+            drop
+            for drop in (correction.drop_rules if correction is not None else ())
+            if drop.slice not in self.asked.slices and not self._asks(drop.unless)
+        ]
+        if not drops:
+            return
+        found = {
+            number: (path, drop.reason)
+            for number, path in enumerate(self.evidence[name].paths())
+            for drop in drops
+            if drop.match.match(path)
+        }
+        named = self._named({posixpath.basename(path) for path, _ in found.values()}, besides=name)
+        for number, (path, reason) in found.items():
+            if posixpath.basename(path) not in named:
+                yield number, reason
+
+    def _named(self, names: set[str], *, besides: str) -> set[str]:
+        """Those of `names` that files of kept packages need, load, link to or call by path."""
+        return {
+            base
+            for other in self.kept
+            if other != besides
+            for need in self.evidence[other].needs
+            if (base := need.target.rpartition("/")[2]) in names
+        }
 
     def _asks(self, target: str) -> bool:
         """Whether a command, an extension of PHP or a package that was asked for needs `target`."""

@@ -38,15 +38,29 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """Files (tree paths) of a package that nobody misses whose evidence does not name them.
+
+    They stay, too, with `slice`, where that is kept by name, and where a command, or a package that was asked
+    for, has the need `unless`.
+    """
+
+    match: re.Pattern[str]
+    reason: str
+    unless: str = ""
+    slice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Correction:
-    """What evidence cannot see of one package, said by hand."""
+    """What evidence cannot see of one package, said by hand. `drops` matches what any rule does."""
 
     package: re.Pattern[str]
     reason: str
     needs: tuple[str, ...] = ()
     ignores: re.Pattern[str] | None = None
     drops: re.Pattern[str] | None = None
-    unless: str = ""
+    drop_rules: tuple[Drop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +166,14 @@ def _place(rule: Mapping[str, Any]) -> Place:
 def _correction(rule: Mapping[str, Any]) -> Correction:
     return Correction(
         re.compile(re.escape(rule["package"]).replace("_", r"[0-9][0-9.]*") + r"\Z"),
-        rule["reason"],
+        rule.get("reason") or "; ".join(drop["reason"] for drop in rule["drops"]),
         tuple(rule.get("needs", ())),
         re.compile(rf"(?:{rule['ignores']})\Z") if "ignores" in rule else None,
-        re.compile(rf"(?:{rule['drops']})\Z") if "drops" in rule else None,
-        rule.get("unless", ""),
+        _any(drop["match"] for drop in rule["drops"]) if "drops" in rule else None,
+        tuple(
+            Drop(_any([drop["match"]]), drop["reason"], drop.get("unless", ""), drop.get("slice", ""))
+            for drop in rule.get("drops", ())
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from ramekin.closure.evidence.model import ANY_CONVERTER, Elf, Kind, Need, Packa
 from ramekin.closure.follow import Asked, DroppedFile, DroppedPackage, Followed, KeptPackage, Step, globs
 from ramekin.closure.offers import Offer, Offers
 from ramekin.closure.policy import Policy, is_command, language_of, place_of
+from ramekin.closure.slices import glob, rules
 from ramekin.sources.protocol import Resolution
 
 File = tuple[str, int]
@@ -63,6 +64,7 @@ class _Reach:
         self.present: dict[File, Step | None] = {}
         self.sought: set[File] = set()
         self.begun: dict[str, Step | None] = {}
+        self.slices = [glob(text) for name in asked.slices for text in rules()[name].paths]
         self.todo: deque[File] = deque()
         self.units: set[tuple[str, str]] = set()
         self.needs: dict[str, dict[int, list[tuple[Kind, str]]]] = {}
@@ -159,7 +161,7 @@ class _Reach:
         self.begun[name] = step
         whole = self.evidence[name].development
         for number, path in enumerate(self.evidence[name].paths()):
-            if whole or self.policy.part(path) is None:
+            if whole or self.policy.part(path) is None or any(glob.match(path) for glob in self.slices):
                 self._put((name, number), step)
         for edge in self.together.get(name, ()):
             if edge.provider in self.evidence and edge.kind is Kind.CORRECTION:
