@@ -13,7 +13,7 @@ were written again. The same image and selection give the same digest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -124,9 +124,18 @@ class _Staying:
                 while folder and folder not in found:
                     found.add(folder)
                     folder = folder.rpartition("/")[0]
-        return frozenset(
-            found | {one for one in self.contents.children if one and "/" not in one} | _emptied(self)
-        )
+        for folder in self._seen_folders():
+            while folder and folder not in found:
+                found.add(folder)
+                folder = folder.rpartition("/")[0]
+        shallow = {one for one in self.contents.children if one and one.count("/") < _SHALLOW}
+        return frozenset(found | shallow | _emptied(self))
+
+    def _seen_folders(self) -> Iterator[str]:
+        """Folders that the program looked for, whose files it then had no use for."""
+        observation = self.selection.observation
+        used = observation.used if observation is not None else ()
+        return (path for path in used if path in self.contents.children)
 
     def entry(self, path: str) -> Entry:
         """What stands at a path in the slim image."""
@@ -287,6 +296,10 @@ class _Staying:
             groups[name] = staying
         return ()
 
+
+_SHALLOW = 3
+"""Levels of folders that stay though nothing in them does: programs look for these at their start (search
+paths of commands and modules), and an empty folder takes no bytes."""
 
 _NEEDLESS = re.compile(
     r"(?:usr/(?:local/)?share/(?:doc|man|info|locale|lintian)|usr/(?:local/)?include|var/cache|usr/local/lib/node_modules"
