@@ -109,6 +109,9 @@ class Limits(_Section):
     connections: int = Field(default=2048, ge=8, le=100_000, description="Connections at once, a worker.")
     head_seconds: Seconds = Field(default=10.0, description="Until a request's head has to be there.")
     body_seconds: Seconds = Field(default=60.0, description="Without a byte of a request's body.")
+    answer_seconds: Annotated[Seconds, Field(gt=0)] = Field(
+        default=60.0, description="In which a client has to take 1 KiB a second of what it is sent."
+    )
     stop_seconds: Seconds = Field(
         default=60.0, description="For running requests to finish when told to stop."
     )
@@ -224,6 +227,9 @@ def read(path: Path) -> Config:
     if config.on_demand.specs:
         specs = tuple(str(base / spec) for spec in config.on_demand.specs)
         changed["on_demand"] = config.on_demand.model_copy(update={"specs": specs})
+    if config.on_demand.nix:
+        on_demand = changed.get("on_demand", config.on_demand)
+        changed["on_demand"] = on_demand.model_copy(update={"nix": config.on_demand.nix.below(base)})
     return config.model_copy(update=changed)
 
 

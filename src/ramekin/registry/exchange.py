@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +21,8 @@ Send = Callable[[Mapping[str, Any]], Any]
 
 HEADERS = ((b"docker-distribution-api-version", b"registry/2.0"), (b"x-content-type-options", b"nosniff"))
 """What every answer of the API has."""
+RATE = 1024
+"""Bytes a second that a client has to send or take on average, once it was waited for long enough."""
 
 
 class GoneError(Exception):
@@ -113,26 +117,29 @@ class Request:
         """The body in pieces of about `size` bytes, of no more than `limit` together.
 
         `GoneError` when the client leaves before its end, after what it has sent; 408 when nothing comes
-        for `patience` seconds.
+        for `patience` seconds, or less than `RATE` bytes a second while they are waited for.
         """
         if self.length is not None and self.length > limit:
             raise _too_large(limit)
         parts: list[bytes] = []
-        held = 0
+        held, waited = 0, 0.0
         while True:
-            try:
+            asked = time.monotonic()
+            message = None
+            with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     message = await self.receive()
-            except TimeoutError:
+            waited += time.monotonic() - asked
+            if message is None or (waited > patience and self.received < RATE * waited):
                 if held:
                     yield b"".join(parts)
                 raise AnswerError(
                     408,
                     "BLOB_UPLOAD_INVALID",
-                    "the request stopped in the middle",
+                    "the request stopped in the middle, or comes too slowly",
                     None,
                     {"Connection": "close"},
-                ) from None
+                )
             gone = message["type"] == "http.disconnect"
             if not gone:
                 data = message.get("body", b"")

@@ -108,6 +108,7 @@ def serve(config: Config, make_provider: MakeProvider, make_routes: MakeRoutes) 
 
 def _load(config: Config, make_provider: MakeProvider, make_routes: MakeRoutes, parent: int) -> Application:
     """The application, in a worker."""
+    from ramekin.registry import readers
     from ramekin.registry.app import create
     from ramekin.registry.operations import Log
     from ramekin.store.store import Store
@@ -121,6 +122,11 @@ def _load(config: Config, make_provider: MakeProvider, make_routes: MakeRoutes, 
     except RamekinError as error:
         log.line("error", "failure", error=error.message, hint=error.hint)
         sys.exit(1)
+    readers.watch(
+        config.port,
+        config.limits.answer_seconds,
+        lambda client, size: log.line("info", "stalled", address=client, waiting=size),
+    )
     log.line("info", "serving", address=f"{config.host}:{config.port}", store=store.location, pid=os.getpid())
     return app
 
