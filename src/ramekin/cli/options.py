@@ -36,7 +36,7 @@ JsonOption = Annotated[
 JobsOption = Annotated[
     int | None,
     Parameter(
-        name=["--jobs", "-j"], group=_WORK, help="How many things to do at once. Default: one a processor."
+        name=["--jobs", "-j"], group=_WORK, help="How many things to do at once. Default: one more than processors."
     ),
 ]
 PlainHttpOption = Annotated[
@@ -336,11 +336,14 @@ def _pairs(
 
 
 def jobs(*said: int | None) -> int:
-    """The first number of jobs that was said, else one a processor that this process may use."""
+    """The first number of jobs that was said, else one more than this process may use processors.
+
+    One of them is always waiting, for the disk or for the interpreter.
+    """
     for number in said:
         if number is not None:
             return fields.jobs(number, where="--jobs")
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def open_store(*said: str | None) -> Store:
