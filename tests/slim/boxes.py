@@ -1,4 +1,4 @@
-"""Small images to run in sandboxes: a busybox without libraries, and programs in C where that is too little."""
+"""Small images to run in sandboxes: a busybox without libraries, and programs in C beside it."""
 
 from __future__ import annotations
 
@@ -110,10 +110,11 @@ def need_root() -> None:
         pytest.skip("a sandbox that is watched by fanotify needs root")
 
 
+NOBODY = 65534
 ROOTLESS = (
     "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
+    f"--reuid={NOBODY}",
+    f"--regid={NOBODY}",
     "--clear-groups",
     # the interpreter may be where only root can look; in a user namespace of its own this gives nothing more
     "--inh-caps=+dac_read_search",
@@ -130,5 +131,5 @@ def without_root(script: str, *arguments: object) -> subprocess.CompletedProcess
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}"},
     )

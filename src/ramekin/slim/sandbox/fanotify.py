@@ -78,9 +78,11 @@ class FileEvents:
                 path = ""
                 with suppress(OSError):
                     path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
-                if path.endswith(_DELETED):
-                    path = path[: -len(_DELETED)]
-                (executed if mask & execs else opened).add(path)
+                if mask & execs:
+                    executed.add(path)
                 if mask & kernel.FAN_OPEN:
                     opened.add(path)
+                if path.endswith(_DELETED):
+                    # or it is really called so; a name that the image has not does no harm
+                    (executed if mask & execs else opened).add(path[: -len(_DELETED)])
             os.close(descriptor)

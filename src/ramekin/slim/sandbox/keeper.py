@@ -542,7 +542,9 @@ def _mounts(plan: Plan) -> None:
     kernel.mount(f"/proc/self/fd/{lower}", f"{FOLDER}/lower", "", kernel.MS_BIND)
     os.close(lower)
     top = os.stat(f"{FOLDER}/lower")
-    os.chown(f"{FOLDER}/upper", top.st_uid, top.st_gid)
+    with suppress(OSError):
+        # in a user namespace, the folder may be of somebody who is not in it
+        os.chown(f"{FOLDER}/upper", top.st_uid, top.st_gid)
     os.chmod(f"{FOLDER}/upper", top.st_mode & 0o7777)
     options = f"lowerdir={FOLDER}/lower,upperdir={FOLDER}/upper,workdir={FOLDER}/work"
     kernel.mount("overlay", MERGED, "overlay", 0, options + ",userxattr" * plan.rootless)

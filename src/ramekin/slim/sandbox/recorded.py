@@ -16,6 +16,10 @@ from ramekin.slim.sandbox import lookups
 from ramekin.slim.sandbox.plan import Place, Record, Watching
 
 
+_OTHERS = ("proc", "dev", "sys")
+"""Folders that are not the image's while it runs."""
+
+
 def read(data: bytes) -> Record:
     """What `keeper` wrote, whose texts are the bytes of file names one by one."""
     return msgspec.convert(_texts(msgspec.json.decode(data)), type=Record)
@@ -51,7 +55,11 @@ def made(record: Record, root: Path, by: Watching, places: Iterable[Place]) -> O
             opened=opened,
             executed=executed,
             tested=tuple(set(there.those(record.asked)) - {*opened, *executed}),
-            missing=tuple(path for path in map(_relative, record.absent) if path not in there),
+            missing=tuple(
+                path
+                for path in map(_relative, record.absent)
+                if path not in there and path.partition("/")[0] not in _OTHERS
+            ),
             written=tuple(path for path in map(_relative, record.written) if path not in own),
             listening=tuple(record.listening),
             calls_noted=record.calls_noted,
