@@ -36,7 +36,9 @@ JsonOption = Annotated[
 JobsOption = Annotated[
     int | None,
     Parameter(
-        name=["--jobs", "-j"], group=_WORK, help="How many things to do at once. Default: one more than processors."
+        name=["--jobs", "-j"],
+        group=_WORK,
+        help="How many things to do at once. Default: one more than processors.",
     ),
 ]
 PlainHttpOption = Annotated[
