@@ -40,6 +40,13 @@ class File(msgspec.Struct, frozen=True, gc=False):
     device: tuple[int, int] = (0, 0)
 
 
+class Count(msgspec.Struct, frozen=True):
+    """Paths that are no folders, and the bytes of their contents."""
+
+    files: int = 0
+    size: int = 0
+
+
 @dataclass(frozen=True)
 class LayerFiles:
     """All that is known of one layer's content, wherever the layer stands.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ramekin.analyze.model import Count as Count
 from ramekin.analyze.model import File, LayerFiles, ReadImage, Traits
 from ramekin.errors import FormatError
 from ramekin.image.tree import Kind, sort_key
@@ -54,13 +55,6 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
     def size(self) -> int:
         """Bytes of content that the path leads to; each hard link has them too."""
         return self.inode.file.size if self.inode is not None else 0
-
-
-class Count(msgspec.Struct, frozen=True):
-    """Paths that are no folders, and the bytes of their contents."""
-
-    files: int = 0
-    size: int = 0
 
 
 class LayerChange(msgspec.Struct, frozen=True):

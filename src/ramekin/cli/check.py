@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ramekin.cli import options, terminal
-from ramekin.cli.options import JobsOption, JsonOption, PlainHttpOption, StoreOption
+from ramekin.cli import terminal, working
+from ramekin.cli.working import JobsOption, JsonOption, PlainHttpOption, StoreOption
 
 if TYPE_CHECKING:
     from ramekin.analyze.checks.model import Finding, Ignore, Report, Subject
@@ -81,14 +81,14 @@ def _subjects(
     from ramekin.analyze.checks.model import Subject
     from ramekin.image import reference
 
-    opened = options.open_store(store, None)
+    opened = working.open_store(store, None)
     return [
         Subject.of(
             reading.open_image(
                 place,
                 opened,
                 platform=platform,
-                jobs=options.jobs(jobs, None),
+                jobs=working.jobs(jobs, None),
                 plain_http=plain_http,
                 progress=progress,
             )

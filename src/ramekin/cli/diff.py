@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ramekin.cli import options, terminal
-from ramekin.cli.options import JobsOption, JsonOption, PlainHttpOption, StoreOption
+from ramekin.cli import terminal, working
 from ramekin.cli.terminal import plural, size
+from ramekin.cli.working import JobsOption, JsonOption, PlainHttpOption, StoreOption
 
 if TYPE_CHECKING:
     from ramekin.analyze.diff import Difference, FileDifference
@@ -48,14 +48,14 @@ def diff(
         from ramekin.build import configure, request
 
         platform = configure.platform(request.architecture(arch))
-    places, opened = [reference.parse(text) for text in (before, after)], options.open_store(store)
+    places, opened = [reference.parse(text) for text in (before, after)], working.open_store(store)
     with terminal.progress() as progress:
         images = [
             reading.open_image(
                 place,
                 opened,
                 platform=platform,
-                jobs=options.jobs(jobs),
+                jobs=working.jobs(jobs),
                 plain_http=bool(plain_http),
                 progress=progress,
             )

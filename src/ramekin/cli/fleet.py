@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ramekin.cli import options, terminal
-from ramekin.cli.options import JobsOption, JsonOption, PlainHttpOption, StoreOption
+from ramekin.cli import terminal, working
+from ramekin.cli.working import JobsOption, JsonOption, PlainHttpOption, StoreOption
 
 if TYPE_CHECKING:
     from ramekin.analyze.fleet.report import Fleet
@@ -72,8 +72,8 @@ def fleet(
             Rates(base_builds, package_updates),
             shallow=shallow,
             platform=platform,
-            jobs=options.jobs(jobs, None),
-            store=None if shallow else options.open_store(store, None),
+            jobs=working.jobs(jobs, None),
+            store=None if shallow else working.open_store(store, None),
             plain_http=bool(plain_http),
             progress=progress,
         )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ramekin.cli import options, terminal
-from ramekin.cli.options import JobsOption, JsonOption, PlainHttpOption, StoreOption
+from ramekin.cli import terminal, working
 from ramekin.cli.terminal import plural, size
+from ramekin.cli.working import JobsOption, JsonOption, PlainHttpOption, StoreOption
 from ramekin.errors import UsageError
 
 if TYPE_CHECKING:
-    from ramekin.analyze.inspect import Inspection
+    from ramekin.analyze.inspection import Inspection
 
 _HOW = {
     "deleted": "deleted by a later layer",
@@ -72,8 +72,7 @@ def inspect(
 def _inspected(
     image: str, arch: str | None, store: str | None, jobs: int | None, plain_http: bool
 ) -> Inspection:
-    from ramekin.analyze import inspect as inspecting
-    from ramekin.analyze import reading
+    from ramekin.analyze import inspection, reading
     from ramekin.image import reference, transports
 
     platform = None
@@ -81,15 +80,17 @@ def _inspected(
         from ramekin.build import configure, request
 
         platform = configure.platform(request.architecture(arch))
-    place, opened = reference.parse(image), options.open_store(store)
+    place, opened = reference.parse(image), working.open_store(store)
     with (
         terminal.progress() as progress,
         transports.read(place, plain_http=plain_http, progress=progress) as there,
     ):
         told = reading.outline(there, name=str(place), platform=platform)
-        found = inspecting.known(told, opened)
+        found = inspection.known(told, opened)
         if found is None:
-            read = reading.read_layers(told, there, opened, jobs=options.jobs(jobs), progress=progress)
+            from ramekin.analyze import inspect as inspecting
+
+            read = reading.read_layers(told, there, opened, jobs=working.jobs(jobs), progress=progress)
             found = inspecting.inspect(read, opened)
     return found
 

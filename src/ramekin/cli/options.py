@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 from cyclopts import Group, Parameter
 
 from ramekin.build import fields, request
 from ramekin.build.request import Choices, NixChoices
+from ramekin.cli.working import WORK
+from ramekin.cli.working import JobsOption as JobsOption
+from ramekin.cli.working import JsonOption as JsonOption
+from ramekin.cli.working import PlainHttpOption as PlainHttpOption
+from ramekin.cli.working import StoreOption as StoreOption
+from ramekin.cli.working import jobs as jobs
+from ramekin.cli.working import open_store as open_store
 
-if TYPE_CHECKING:
-    from ramekin.store.store import Store
-
-_WORK = Group("How to work", sort_key=9)
 _RESULT = Group("Where it goes", sort_key=1)
 _INSIDE = Group("What is inside", sort_key=2)
 _START = Group("How it starts", sort_key=3)
 _NIX = Group("Store paths of Nix", sort_key=4)
 
-StoreOption = Annotated[
-    str | None,
-    Parameter(
-        name="--store",
-        group=_WORK,
-        help="The folder or URL of the store. Default: RAMEKIN_HOME, else in the cache folder.",
-    ),
-]
-JsonOption = Annotated[
-    bool, Parameter(name="--json", group=_WORK, help="Write the result as JSON to standard output.")
-]
-JobsOption = Annotated[
-    int | None,
-    Parameter(
-        name=["--jobs", "-j"],
-        group=_WORK,
-        help="How many things to do at once. Default: one more than processors.",
-    ),
-]
-PlainHttpOption = Annotated[
-    bool | None,
-    Parameter(
-        name="--plain-http",
-        group=_WORK,
-        help="Talk to registries without encryption, loopback or not.",
-        negative=(),
-    ),
-]
 RefreshOption = Annotated[
     bool,
-    Parameter(name="--refresh", group=_WORK, help="Ask the mirrors for news even if that was done just now."),
+    Parameter(name="--refresh", group=WORK, help="Ask the mirrors for news even if that was done just now."),
 ]
 SourceOption = Annotated[
     str | None,
@@ -335,21 +309,3 @@ def _pairs(
 ) -> tuple[tuple[str, str], ...]:
     found = dict(check(*fields.pair(text, where=where), where=where) for text in texts)
     return tuple(sorted(found.items()))
-
-
-def jobs(*said: int | None) -> int:
-    """The first number of jobs that was said, else one more than this process may use processors.
-
-    One of them is always waiting, for the disk or for the interpreter.
-    """
-    for number in said:
-        if number is not None:
-            return fields.jobs(number, where="--jobs")
-    return len(os.sched_getaffinity(0)) + 1
-
-
-def open_store(*said: str | None) -> Store:
-    """The store at the first place that was said, else the usual one."""
-    from ramekin.store.store import Store
-
-    return Store.at(next((place for place in said if place), None))

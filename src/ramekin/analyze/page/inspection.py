@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ramekin.analyze import waste
-from ramekin.analyze.inspect import Inspection
+from ramekin.analyze.inspection import Inspection
 from ramekin.analyze.page.model import Bar, Bars, Colouring, Column, Figure, Map, Page, Part, Table
 from ramekin.analyze.page.numbers import size
 
