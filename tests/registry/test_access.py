@@ -300,3 +300,30 @@ def test_configurations_are_read_with_units(tmp_path: Path) -> None:
     assert configuration.changed(config, port=7000).port == 7000
     with pytest.raises(UsageError):
         configuration.changed(config, port=70_000)
+
+
+def test_metrics_are_for_those_with_the_right(tmp_path: Path) -> None:
+    users = htpasswd(tmp_path / "users", alice="wonder", bob="builder")
+    rules = [{"users": "*", "allow": "pull"}, {"users": "bob", "allow": "metrics"}]
+    settings: dict[str, Any] = {"anonymous": [], "users": str(users), "rules": rules}
+    with Direct(tmp_path / "store", settings) as registry:
+        reply = registry.get("/metrics")
+        assert (reply.status, reply.headers["www-authenticate"]) == (401, 'Basic realm="ramekin"')
+        assert registry.get("/metrics", authorization=basic("bob", "wrong")).status == 401
+        assert registry.get("/metrics", authorization=ALICE).status == 403
+        assert b"ramekin_requests" in registry.get("/metrics", authorization=BOB).body
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        ({"anonymous": []}, 200),
+        ({"host": "192.0.2.1", "anonymous": "pull"}, 403),
+        ({"host": "192.0.2.1", "anonymous": ["pull", "metrics"]}, 200),
+    ],
+)
+def test_metrics_are_open_on_loopback_or_when_they_are_said_to_be(
+    tmp_path: Path, settings: dict[str, Any], status: int
+) -> None:
+    with Direct(tmp_path / "store", settings) as registry:
+        assert registry.get("/metrics").status == status

@@ -434,6 +434,7 @@ def test_its_log_is_json_with_the_names_of_requests(registry: Served) -> None:
 
 
 def test_its_metrics_count(registry: Served) -> None:
+    registry.get("/v2/none/manifests/v1")
     text = registry.get("/metrics").body.decode()
     assert 'ramekin_requests_total{kind="manifest",method="GET",status="404"}' in text
     assert "ramekin_request_seconds_bucket" in text

@@ -399,3 +399,22 @@ def test_a_store_in_memory_is_worked_on_in_threads(kitchen: Kitchen) -> None:
         await provider.stop()
 
     run(work())
+
+
+def test_what_it_makes_is_counted(serve: Serve) -> None:
+    async def work() -> None:
+        async with serve() as provider:
+            told: list[tuple[str, bool, int]] = []
+            provider.tell(lambda what, seconds, running: told.append((what, seconds is not None, running)))
+            await given(provider, "amd64/gratin")
+            await given(provider, "amd64/gratin")
+            await refused(provider, "amd64/no-such-package")
+            assert told == [
+                ("", False, 1),
+                ("made", True, 0),
+                ("given", False, 0),
+                ("", False, 1),
+                ("failed", True, 0),
+            ]
+
+    run(work())

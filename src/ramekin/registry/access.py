@@ -191,7 +191,7 @@ class Access:
 
 
 def _scope(right: Right) -> str:
-    return {"pull": "pull", "build": "pull", "push": "pull,push", "delete": "delete"}[right]
+    return {"pull": "pull", "build": "pull", "push": "pull,push", "delete": "delete"}.get(right, "")
 
 
 def _rules(config: Config) -> list[tuple[str, frozenset[str], frozenset[str]]]:
@@ -203,7 +203,9 @@ def _rules(config: Config) -> list[tuple[str, frozenset[str], frozenset[str]]]:
     if config.anonymous:
         rules.append(("", everybody, frozenset(config.anonymous)))
     if not config.rules and config.users:
-        rules.append(("", frozenset({"*"}), frozenset({"pull", "push", "delete", "build"})))
+        rules.append(("", frozenset({"*"}), frozenset({"pull", "push", "delete", "build", "metrics"})))
+    if not config.users and config.loopback:
+        rules.append(("", everybody, frozenset({"metrics"})))
     if not config.rules and not config.users and not config.anonymous and config.loopback:
         rules.append(("", everybody, frozenset({"pull", "push", "build"})))
     return rules

@@ -34,6 +34,7 @@ from ramekin.registry.exchange import (
 )
 from ramekin.registry.faults import AnswerError
 from ramekin.registry.operations import Log, Metrics, request_id
+from ramekin.registry.provider import Counting, Provider
 from ramekin.registry.pulling import accepts_index
 from ramekin.registry.site import Site
 from ramekin.registry.sweeping import Policy, sweep
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request as StarletteRequest
 
     from ramekin.registry.config import Config
-    from ramekin.registry.provider import Provider
     from ramekin.store.store import Store
 
 _DETAIL_LIMIT = 500
@@ -66,7 +66,10 @@ class Application(Starlette):
         self.state.registry = site
         self.state.access = access
         self._site, self._api, self._log = site, Api(site, access), log
+        self._access = access
         self.metrics = Metrics()
+        if isinstance(site.provider, Counting):
+            site.provider.tell(self.metrics.image)
         self._stopping = False
         self._head_limit = site.config.limits.headers
 
@@ -244,6 +247,17 @@ class Application(Starlette):
         return PlainTextResponse("ok\n")
 
     async def _metrics(self, request: StarletteRequest) -> Response:
+        """For those with the right `metrics`; Prometheus sends name and password of itself."""
+        headers = {name.lower(): value for name, value in request.scope["headers"]}
+        try:
+            who = await self._site.write(self._access.identify, headers.get(b"authorization"), headers)
+        except AnswerError as error:
+            return Response(error.body(), error.status, _BASIC, "application/json")
+        if not self._access.allowed(who, "metrics", ""):
+            denied = who.user or self._access.open
+            return PlainTextResponse(
+                "the right `metrics` is needed\n", 403 if denied else 401, None if denied else _BASIC
+            )
         text = await self._site.write(self.metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -287,6 +301,7 @@ class Application(Starlette):
                 self._log.line("info", "sweep", removed=len(swept.removed), bytes=swept.size)
 
 
+_BASIC = {"WWW-Authenticate": 'Basic realm="ramekin"'}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 

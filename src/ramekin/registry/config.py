@@ -20,8 +20,8 @@ from ramekin.errors import UsageError
 from ramekin.registry.ondemand_config import OnDemand
 from ramekin.yaml_source import Document, Place
 
-Right = Literal["pull", "push", "delete", "build"]
-RIGHTS: tuple[Right, ...] = ("pull", "push", "delete", "build")
+Right = Literal["pull", "push", "delete", "build", "metrics"]
+RIGHTS: tuple[Right, ...] = ("pull", "push", "delete", "build", "metrics")
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(i?)b?", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?(s|m|min|h|d|w)?", re.ASCII)
@@ -87,7 +87,7 @@ class Rule(_Section):
         default="", description="The first components of the names, as in team/web; all when not said."
     )
     users: Names = Field(description="Names of users; '*' is every user, 'anonymous' those without a name.")
-    allow: Rights = Field(description="Of pull, push, delete and build.")
+    allow: Rights = Field(description="Of pull, push, delete, build and metrics.")
 
 
 class Token(_Section):

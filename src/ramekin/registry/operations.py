@@ -49,10 +49,40 @@ class Metrics:
         self.swept = Counter("ramekin_swept", "Things that sweeps removed.", ["what"], registry=self.registry)
         self.swept_bytes = Counter("ramekin_swept_bytes", "Bytes that sweeps freed.", registry=self.registry)
         self.sweep_failures = Counter("ramekin_sweep_failures", "Sweeps that failed.", registry=self.registry)
+        self.images = Counter(
+            "ramekin_images",
+            "Images on demand: given from memory, made (or found made), failed, refused for their number.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.image_seconds = Histogram(
+            "ramekin_image_seconds",
+            "Time until an image on demand was made, or had failed; its turn awaited.",
+            ["outcome"],
+            registry=self.registry,
+            buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600),
+        )
+        self.images_running = Gauge(
+            "ramekin_images_running",
+            "Images on demand that are being made or wait for their turn.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._several = several
         self.warm_get = self.requests.labels("manifest", "GET", "200")
         self.warm_head = self.requests.labels("manifest", "HEAD", "200")
         self.warm_seconds = self.seconds.labels("manifest")
+
+    def image(self, outcome: str, seconds: float | None, running: int) -> None:
+        """Count an image on demand that was given, made, failed or refused; `running` are under way.
+
+        `outcome` is empty when only their number has changed.
+        """
+        if outcome:
+            self.images.labels(outcome).inc()
+        if outcome and seconds is not None:
+            self.image_seconds.labels(outcome).observe(seconds)
+        self.images_running.set(running)
 
     def text(self) -> bytes:
         """The exposition format."""

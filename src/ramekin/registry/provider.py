@@ -12,8 +12,9 @@ then on, without the provider, for as long as the retention says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ramekin.image.oci import Descriptor
 from ramekin.store.digest import Digest
@@ -82,3 +83,11 @@ class Provider(Protocol):
 
     async def tags(self, repository: str, asker: Asker) -> tuple[str, ...] | None:
         """The tags of a repository that nobody pushed to; None when it is not one of the provider's."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A provider that tells what it does, for the metrics."""
+
+    def tell(self, told: Callable[[str, float | None, int], None]) -> None:
+        """Have `told` called with what came of an image, its seconds, and how many are under way."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -51,6 +51,9 @@ class Held:
 
 
 Outcome = Held | Refusal
+Told = Callable[[str, float | None, int], None]
+"""Hears what came of an image (`given`, `made`, `failed`, `refused` or nothing yet), how many seconds that
+took, and how many are under way."""
 
 
 @dataclass(slots=True)
@@ -124,6 +127,12 @@ class Builds:
         self._tasks: set[asyncio.Task[None]] = set()
         self._rate = Rate(config.rate)
         self.counts = {"given": 0, "made": 0, "failed": 0, "refused": 0}
+        self.told: Told = lambda outcome, seconds, running: None
+
+    def _count(self, outcome: str, seconds: float | None = None) -> None:
+        if outcome:
+            self.counts[outcome] += 1
+        self.told(outcome, seconds, len(self._running))
 
     @property
     def running(self) -> tuple[Build, ...]:
@@ -158,14 +167,14 @@ class Builds:
         """The answer to an order, waited for; cancelling this does not end a build."""
         now = time.monotonic()
         if (held := self.at_hand(key)) is not None:
-            self.counts["given"] += 1
+            self._count("given")
             return held
         if (refused := self._refusal(key)) is not None:
             return refused
         old = self._held.get(key)
         if old is not None and now < old.stale:
             self.begin(order, key, build=asker.may_build)
-            self.counts["given"] += 1
+            self._count("given")
             return old
         begun = self.start(order, key, asker)
         outcome = begun if isinstance(begun, Refusal) else await asyncio.shield(begun.outcome)
@@ -180,7 +189,7 @@ class Builds:
         if running is not None and asker.may_build:
             return running
         if asker.may_build and (wait := self._rate.take(asker.user or asker.address)):
-            self.counts["refused"] += 1
+            self._count("refused")
             return Refusal(
                 "you have had too many images made; wait a while",
                 "TOOMANYREQUESTS",
@@ -196,12 +205,14 @@ class Builds:
         running = self._running.get(name)
         if running is None:
             running = self._running[name] = Build(order)
+            self._count("")
             task = asyncio.create_task(self._run(running, name, key, build))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return running
 
     async def _run(self, running: Build, name: bytes, key: bytes, build: bool) -> None:
+        began = time.monotonic()
         try:
             outcome = await self._outcome(running, build)
         except asyncio.CancelledError:
@@ -214,14 +225,16 @@ class Builds:
             while len(self._held) > ANSWERS:
                 self._held.popitem(last=False)
             self._refused.pop(key, None)
-            self.counts["made"] += 1
+            self._count("made", time.monotonic() - began)
         elif build and outcome.status == 404:
             network = isinstance(outcome.detail, dict) and outcome.detail.get("kind") == "network"
             seconds = min(_NETWORK_FAILURE, self._config.failures) if network else self._config.failures
             self._refused[key] = (outcome, time.monotonic() + seconds)
             while len(self._refused) > ANSWERS:
                 self._refused.popitem(last=False)
-            self.counts["failed"] += 1
+            self._count("failed", time.monotonic() - began)
+        else:
+            self._count("")
         running.end(outcome)
 
     async def _outcome(self, running: Build, build: bool) -> Outcome:

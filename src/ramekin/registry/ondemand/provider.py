@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ramekin.errors import RamekinError, UsageError
 from ramekin.registry.ondemand import names
-from ramekin.registry.ondemand.builds import Build, Builds, Outcome, busy, refuse
+from ramekin.registry.ondemand.builds import Build, Builds, Outcome, Told, busy, refuse
 from ramekin.registry.ondemand.names import Locked, Moving
 from ramekin.registry.ondemand.orders import Order, Suggestion, Terms, View
 from ramekin.registry.ondemand.specs import Specs
@@ -48,6 +48,10 @@ class OnDemandProvider:
         self.builds = Builds(self._workers, config)
         self._orders: dict[tuple[str, str], Ordered] = {}
         self._anything = self._terms.named(names.Named("amd64", True, ()), "latest", Moving())
+
+    def tell(self, told: Told) -> None:
+        """See `provider.Counting`."""
+        self.builds.told = told
 
     async def start(self) -> None:
         """Read the specs; `UsageError` for a broken one."""
