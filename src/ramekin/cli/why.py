@@ -22,7 +22,9 @@ def why(
     image: Annotated[
         str, Parameter(help="An image (oci:./web), a spec's image (web, fleet.yaml:web), or a package.")
     ],
-    target: Annotated[str | None, Parameter(help="A package, or a file by its absolute path.")] = None,
+    target: Annotated[
+        str | None, Parameter(help="A package, or a file by its absolute path; of a slim image also a unit.")
+    ] = None,
     /,
     *,
     dropped: Annotated[
@@ -49,6 +51,7 @@ def why(
     from ramekin.build import configure, explain, fields, request
     from ramekin.errors import UsageError
     from ramekin.image import reference, transports
+    from ramekin.slim import explanation as slimming
 
     if target is None and not dropped and graph is None:
         raise UsageError(
@@ -70,12 +73,15 @@ def why(
                 closure=fields.closure(closure, where="--closure") if closure else None,
             )
             opened = _made(image, choices, jobs, store, progress)
-        explanation = explain.of(opened)
-        spool = Path(held.enter_context(TemporaryDirectory(prefix="ramekin-")))
-        lines = explain.answer(explanation, target, opened, spool=spool) if target is not None else ()
-    if graph is not None:
-        _write(Path(graph), explain.graph(explanation, form))
-    gone = explain.dropped(explanation) if dropped else ()
+        if slimming.is_slim(opened):
+            lines, gone = _of_slim(opened, target, dropped, graph)
+        else:
+            explanation = explain.of(opened)
+            spool = Path(held.enter_context(TemporaryDirectory(prefix="ramekin-")))
+            lines = explain.answer(explanation, target, opened, spool=spool) if target is not None else ()
+            if graph is not None:
+                _write(Path(graph), explain.graph(explanation, form))
+            gone = explain.dropped(explanation) if dropped else ()
     if json:
         data = [{"name": name, "size": size, "reason": reason} for name, size, reason in gone]
         terminal.write_json({"image": image, "target": target, "chain": lines, "dropped": data})
@@ -86,6 +92,20 @@ def why(
         rows = [(name, terminal.size(size), reason) for name, size, reason in gone]
         terminal.write_table(("left out", "size", "why"), rows, numbers=(1,))
     return 0
+
+
+def _of_slim(
+    image: Image, target: str | None, dropped: bool, graph: str | None
+) -> tuple[tuple[str, ...], tuple[tuple[str, int, str], ...]]:
+    """The answer for an image that `ramekin slim` made, and all that went if that is wanted."""
+    from ramekin.errors import UsageError
+    from ramekin.slim import explanation as slimming
+
+    if graph is not None:
+        raise UsageError("--graph: a slim image has no graph of packages", hint="--dropped lists what went")
+    explanation = slimming.of(image)
+    lines = slimming.answer(explanation, target) if target is not None else ()
+    return lines, slimming.left_out(explanation) if dropped else ()
 
 
 def _is_reference(word: str) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from ramekin import workers
 from ramekin.analyze import reading
 from ramekin.errors import RamekinError
 from ramekin.image import layer
@@ -41,6 +42,8 @@ from ramekin.slim.sandbox.rootfs import Rootfs, unpacked
 from ramekin.slim.scratch import scratch
 from ramekin.slim.trial import Findings, Trial, attempt, failures
 from ramekin.slim.units import Choice, Selection, complete
+from ramekin.slim.units.catalog import catalog
+from ramekin.slim.units.evidence import Evidence
 from ramekin.slim.verify import GIVEN_UP, Gone, Lookup, Round
 from ramekin.store.store import Store
 
@@ -198,6 +201,8 @@ class _Road:
         self.notes: list[str] = []
         self.originals: list[Trial] = []
         self.plan = _with_health(request.plan, contents)
+        self.catalog = catalog(contents)
+        self.evidence = Evidence(contents)
 
     def go(self) -> Slimmed:
         observation = self.request.observation
@@ -212,15 +217,14 @@ class _Road:
         if running:
             root = self._lay_out()
             watch = self._watch() if observation is None else Watch(by=Watching.NONE)
-            first = self._try(root, watch, "observe the original")
-            self._require(first)
+            self._require(self._try(root, watch, "observe the original"))
             if observation is None:
-                observation = self._named(first.observation)
-            second = self._try(root, Watch(by=Watching.NONE), "ask the original again")
-            self._require(second)
+                observation = self._named(self.originals[0].observation)
+            selection, rebuilt = self._make_while_asking(observation, root)
             expected = compare.learn([trial.answers for trial in self.originals])
             self._mention_masks(expected)
-        selection, rebuilt = self._make(observation)
+        else:
+            selection, rebuilt = self._make(observation)
         if running and root is not None:
             while True:
                 expected = compare.learn([trial.answers for trial in self.originals])
@@ -337,7 +341,13 @@ class _Road:
 
     def _make(self, observation: Observation | None) -> tuple[Selection, Rebuilt]:
         with self.clock.step("complete"), self.progress.task("choosing files", unit=""):
-            selection = complete(self.contents, observation, self.request.choice)
+            selection = complete(
+                self.contents,
+                observation,
+                self.request.choice,
+                catalogued=self.catalog,
+                evidence=self.evidence,
+            )
         with self.clock.step("rebuild"), self.progress.task("writing layers", unit=""):
             rebuilt = rebuild(
                 self.contents,
@@ -347,6 +357,19 @@ class _Road:
                 progress=self.progress,
             )
         return selection, rebuilt
+
+    def _make_while_asking(self, observation: Observation, root: Rootfs) -> tuple[Selection, Rebuilt]:
+        """Make the slim image while the original, which spends its time waiting, is asked again."""
+        made: list[tuple[Selection, Rebuilt]] = []
+
+        def ask() -> None:
+            self._require(self._try(root, Watch(by=Watching.NONE), "ask the original again"))
+
+        def make() -> None:
+            made.append(self._make(observation))
+
+        workers.each(lambda work, check: work(), [ask, make], jobs=self.request.jobs)
+        return made[0]
 
     def _verify(
         self,

@@ -41,6 +41,8 @@ OPENING = frozenset(
     )
 )
 """System calls that do more with a path than ask about it."""
+CREATING = frozenset(("mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"))
+"""System calls that ask for a path not to be there."""
 LISTED = 2000
 """Paths that are put back at most because folders that held them were listed."""
 
@@ -99,7 +101,7 @@ def judge(misses: Iterable[Miss], gone: Gone) -> tuple[Lookup, ...]:
     found: dict[str, Lookup] = {}
     for miss in sorted(misses):
         path = miss.path.strip("/")
-        if path not in gone.units and path not in gone.folders:
+        if miss.syscall in CREATING or (path not in gone.units and path not in gone.folders):
             continue
         judgement = OPENED if miss.syscall in OPENING and path in gone.units else TESTED
         if path in gone.given_up or _all_given_up(path, gone):
