@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -254,6 +255,17 @@ def test_a_command_that_leaves_children_behind_has_ended(root: Rootfs) -> None:
         begun = time.monotonic()
         assert running.exec(["sh", "-c", "sleep 50 & echo done"]).stdout == b"done\n"
         assert time.monotonic() - begun < 10
+
+
+def test_commands_run_side_by_side(root: Rootfs) -> None:
+    with started(root, "sleep", "100") as running, ThreadPoolExecutor(4) as pool:
+        begun = time.monotonic()
+        long = pool.submit(running.exec, ["sleep", "1.5"])
+        short = [pool.submit(running.exec, ["sh", "-c", f"echo {number}"]) for number in range(12)]
+        assert [done.result().stdout for done in short] == [b"%d\n" % number for number in range(12)]
+        assert not long.done()
+        assert long.result().code == 0
+        assert time.monotonic() - begun < 20
 
 
 def test_commands_fail_as_in_a_shell(root: Rootfs) -> None:

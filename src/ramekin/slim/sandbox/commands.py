@@ -25,7 +25,6 @@ def communicate(
     read: dict[int, bytearray] = {source: bytearray() for source in (*sources, status)}
     deadline = time.monotonic() + timeout
     unsent = memoryview(data)
-    ended = False
     with selectors.DefaultSelector() as waiting:
         for descriptor in read:
             waiting.register(descriptor, selectors.EVENT_READ)
@@ -44,15 +43,15 @@ def communicate(
                             continue
                     waiting.unregister(sink)
                     os.close(sink)
-                elif block := os.read(descriptor, _BLOCK):
-                    if len(read[descriptor]) < OUTPUT:
-                        read[descriptor] += block
-                else:
+                    continue
+                block = os.read(descriptor, _BLOCK)
+                if len(read[descriptor]) < OUTPUT:
+                    read[descriptor] += block
+                if not block or descriptor == status:
                     waiting.unregister(descriptor)
                     os.close(descriptor)
-                    if descriptor == status and not ended:
-                        ended = True
-                        deadline = min(deadline, time.monotonic() + _GRACE)
+                if descriptor == status:
+                    deadline = min(deadline, time.monotonic() + _GRACE)
         for key in list(waiting.get_map().values()):
             os.close(key.fd)
     code = int(read[status]) if read[status] else None

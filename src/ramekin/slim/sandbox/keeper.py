@@ -463,6 +463,8 @@ class Keeper:
         _unblocked()
         self._control.close()
         self._waiting.close()
+        for pipe in self._statuses.values():
+            os.close(pipe)
         if self._events is not None:
             os.close(self._events.fileno())
 

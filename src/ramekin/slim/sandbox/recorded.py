@@ -15,7 +15,6 @@ from ramekin.slim.observation import Observation
 from ramekin.slim.sandbox import lookups
 from ramekin.slim.sandbox.plan import Place, Record, Watching
 
-
 _OTHERS = ("proc", "dev", "sys")
 """Folders that are not the image's while it runs."""
 
