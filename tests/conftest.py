@@ -10,6 +10,8 @@ from support.archive import SigningKey
 from support.skips import pytest_runtest_makereport as pytest_runtest_makereport
 
 if TYPE_CHECKING:
+    from support.nix_world import World
+
     from ramekin.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -27,3 +29,13 @@ def shared_store() -> Store:
 def signing_key() -> SigningKey:
     """A key for the archives that tests make."""
     return SigningKey.generate()
+
+
+@pytest.fixture(scope="session")
+def nix_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A tiny nixpkgs that Debian's Nix built, and its binary caches."""
+    from support.containers import need
+    from support.nix_world import World
+
+    need("nix-store", "busybox", "gcc", "strip")
+    return World.build(tmp_path_factory.mktemp("nix-world"))

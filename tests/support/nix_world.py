@@ -2,7 +2,7 @@
 
     world = World.build(folder)
     world.cache("xz")            # a folder that `nix copy` filled
-    world.channel                # store-paths and packages.json, as a channel has them
+    world.channel                # a folder with store-paths.xz and packages.json.br
     world.key                    # the public key of what is signed
 
 Its programs are Debian's busybox and C programs that are linked to a C library in the store, as nixpkgs' are.
@@ -19,6 +19,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import brotli  # type: ignore[import-untyped]
 
 LOADER = {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"}[platform.machine()]
 TRIPLE = f"{platform.machine()}-linux-gnu"
@@ -291,10 +293,8 @@ class World:
             self.nix("nix-store", "--generate-binary-cache-key", "world-1", secret, public)
         self.key = public.read_text().strip()
         outputs = [path for built in self.packages.values() for path in built.outputs.values()]
-        self.nix(
-            *("nix", "--extra-experimental-features", "nix-command", "store", "sign", "--store", self.root),
-            *("--recursive", "--key-file", secret, *outputs),
-        )
+        sign = ["nix", "--extra-experimental-features", "nix-command", "store", "sign"]
+        self.nix(*sign, "--store", self.root, "--recursive", "--key-file", secret, *outputs)
 
     def _publish(self) -> None:
         """The channel's files."""
@@ -316,4 +316,5 @@ class World:
                 "meta": {"outputsToInstall": ["out"], **built.meta},
             }
         document = {"version": 2, "packages": packages}
-        (self.channel / "packages.json").write_text(json.dumps(document, indent=1, sort_keys=True))
+        data = json.dumps(document, sort_keys=True).encode()
+        (self.channel / "packages.json.br").write_bytes(brotli.compress(data))

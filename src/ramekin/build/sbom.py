@@ -52,6 +52,10 @@ class Bill:
         """The package URL of a package."""
         from packageurl import PackageURL
 
+        if package.kind == "nix":
+            # the store path tells outputs and builds of one version apart
+            qualifiers = {"arch": package.architecture, "store-path": package.name}
+            return PackageURL("nix", None, package.origin, package.version or None, qualifiers=qualifiers)
         system, _, suite = self.distribution.partition(":")
         qualifiers = {"arch": package.architecture, "distro": suite or system}
         return PackageURL("deb", system, package.name, package.version, qualifiers=qualifiers)
@@ -110,7 +114,7 @@ def _spdx(bill: Bill) -> dict[str, Any]:
                 download_location=SpdxNoAssertion(),
                 files_analyzed=False,
                 checksums=[sha256(package.digest)],
-                source_info=f"built from {package.origin} {package.origin_version}, found in {package.suite}",
+                source_info=_source_info(package),
                 summary=package.description or None,
                 external_references=[
                     ExternalPackageRef(
@@ -135,6 +139,12 @@ def _spdx(bill: Bill) -> dict[str, Any]:
         Document(about, packages=packages, relationships=relationships)
     )
     return converted
+
+
+def _source_info(package: Package) -> str:
+    if package.kind == "nix":
+        return f"the store path {package.location}"
+    return f"built from {package.origin} {package.origin_version}, found in {package.suite}"
 
 
 def _cyclonedx(bill: Bill) -> dict[str, Any]:
@@ -169,7 +179,9 @@ def _cyclonedx(bill: Bill) -> dict[str, Any]:
             properties=[
                 Property(name="ramekin:source:package", value=package.origin or package.name),
                 Property(name="ramekin:source:version", value=package.origin_version or package.version),
-                Property(name="ramekin:suite", value=package.suite),
+                Property(name="ramekin:store-path", value=package.location)
+                if package.kind == "nix"
+                else Property(name="ramekin:suite", value=package.suite),
             ],
         )
         components[package.name] = component

@@ -167,11 +167,10 @@ def _tell_changes(
     if not by_architecture:
         terminal.write(f"{name}: up to date")
     for architecture, changes in by_architecture.items():
-        cost = f", a node with the old image pulls {terminal.size(pulled[architecture])}"
-        terminal.write(
-            f"{name} {architecture}: {terminal.plural(len(changes), 'package')} to change"
-            + (cost if architecture in pulled else "")
-        )
+        cost = ""
+        if architecture in pulled:
+            cost = f", a node with the old image pulls {terminal.size(pulled[architecture])}"
+        terminal.write(f"{name} {architecture}: {terminal.plural(len(changes), 'package')} to change{cost}")
         for change in changes:
             terminal.write(f"  {_spell(change)}")
 
