@@ -23,7 +23,7 @@ from ramekin.build.configure import Start
 from ramekin.build.layers import MadeLayer, Terms, make_all, write
 from ramekin.build.lock import LockedClosure, LockedImage
 from ramekin.build.packages import Bench, Preparation
-from ramekin.build.request import ImageRequest, as_data
+from ramekin.build.request import ImageRequest, as_data, bare_name
 from ramekin.closure import essentials, evidence
 from ramekin.closure.conflicts import FileConflictError, claims
 from ramekin.closure.finish import finish, hints
@@ -46,7 +46,7 @@ from ramekin.store.store import Store
 if TYPE_CHECKING:
     from ramekin.sources.nix.source import NixSource
 
-REVISION = 3
+REVISION = 4
 """Raised when the same closure is made into other bytes than before by this room, `plan/` or `image/`."""
 
 
@@ -402,12 +402,18 @@ def _assemble(
     start = _start(request, resolution, closed, own)
     labels = configure.labels(request, closed.packages, created=created, paths=start.paths)
     explanation = explain.encode(explain.make(closed, resolution, terms.preparation.slices))
+    origins = {package.name: package.origin for package in resolution.packages}
+    leading = [
+        configure.stands_for(bare_name(text), closed.facts, resolution.edges, origins)
+        for text in resolution.requested
+    ]
     started = configure.runtime(
         request,
-        hints(closed.facts, resolution.requested),
+        hints(closed.facts, leading),
         closed.facts,
         accounts=_accounts(own),
         started=start.program,
+        leading=leading[0] if leading else "",
         environment=start.environment,
     )
     started = msgspec.structs.replace(started, labels=labels)

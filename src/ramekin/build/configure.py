@@ -43,6 +43,41 @@ def program(requested: str, facts: Sequence[PackageFacts]) -> str | None:
     return None
 
 
+_SAYINGS = ("usr/share/doc/", "usr/share/lintian/", "usr/share/bug/")
+
+
+def stands_for(
+    name: str,
+    facts: Sequence[PackageFacts],
+    edges: Mapping[str, Sequence[str]],
+    origins: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The package that starts an image of `name`: itself, or for a metapackage the one that it stands for.
+
+    A metapackage has no files and no recipe. Of what it depends on it stands for the only one with a recipe
+    that says how to start, else the only one of its own source package, else the only one there is; and so
+    on. Where that is not one, it stands for nothing else. `edges` and `origins` give for a package's name
+    those of its dependencies and of its source package.
+    """
+    by_name = {known.name: known for known in facts}
+    seen = {name}
+    while (known := by_name.get(name)) is not None:
+        if known.hints != Hints() or any(not path.startswith(_SAYINGS) for path, _ in known.claimed()):
+            break
+        needed = [other for other in dict.fromkeys(edges.get(name, ())) if other in by_name]
+        choices = (
+            [other for other in needed if by_name[other].hints.entrypoint or by_name[other].hints.cmd],
+            [other for other in needed if origins.get(other) == origins.get(name, "")],
+            needed,
+        )
+        found = next((choice[0] for choice in choices if len(choice) == 1), name)
+        if found in seen:
+            break
+        seen.add(found)
+        name = found
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """How an image of store paths starts: its program (an absolute path), and variables that it needs.
@@ -94,11 +129,13 @@ def runtime(
     *,
     accounts: Accounts | None,
     started: str | None = None,
+    leading: str = "",
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Runtime:
     """How a container is started: what the request says, else a recipe, else the first package's program.
 
-    `started` is that program, if it is known already, `environment` what the image's files ask for.
+    `started` is that program, if it is known already, `leading` the package that the first one stands for,
+    `environment` what the image's files ask for.
     """
     entrypoint, cmd = request.entrypoint, request.cmd
     if entrypoint is None:
@@ -107,6 +144,8 @@ def runtime(
             cmd = hints.cmd if cmd is None else cmd
         else:
             found = started or program(bare_name(request.packages[0]), facts)
+            if found is None and leading:
+                found = program(leading, facts)
             entrypoint = (found,) if found else ()
     env = {"PATH": PATH, **environment}
     env.update(item.partition("=")[::2] for item in hints.env)
