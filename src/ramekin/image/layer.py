@@ -36,12 +36,14 @@ def write(
 
     Hashing, compressing and writing let other threads run, so layers can be written side by side.
     """
-    plain = hashlib.sha256()
+    # what is not compressed need not be hashed twice
+    plain = hashlib.sha256() if compression.name != "none" else None
     squeeze = compressor(compression)
     with store.stage() as stage:
 
         def take(data: bytes) -> None:
-            plain.update(data)
+            if plain is not None:
+                plain.update(data)
             if done := squeeze.write(data):
                 stage.write(done)
 
@@ -51,7 +53,7 @@ def write(
     descriptor = Descriptor(
         media_type=compression.media_type, digest=digest, size=stage.size, annotations=dict(annotations or {})
     )
-    return Layer(descriptor, Digest("sha256:" + plain.hexdigest()))
+    return Layer(descriptor, digest if plain is None else Digest("sha256:" + plain.hexdigest()))
 
 
 def read(descriptor: Descriptor, blobs: Blobs, *, spool: Path, limits: tar.Limits = tar.LIMITS) -> Tree:

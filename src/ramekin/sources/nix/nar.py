@@ -30,7 +30,7 @@ from ramekin.image.tar.spool import Spool
 from ramekin.image.tree import Content, Entry, Inline, Kind, Span, Tree, to_bytes, to_text
 from ramekin.store.digest import Digest
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _BATCH = 1 << 18
 _ROOM = 8192
 """Bytes that must be at hand to read all strings around one content, names and link texts included."""
@@ -42,6 +42,8 @@ _ZEROS = [bytes(count) for count in range(8)]
 MTIME = 1
 PATH_LIMIT = 4096
 NAME_LIMIT = 255
+_LONGEST = 128
+"""Bytes that are looked at without asking whether they are there: no text between contents is longer."""
 _NO_NAMES = (b".", b"..")
 PLAIN, EXECUTABLE = 0o444, 0o555
 
@@ -60,6 +62,7 @@ _PLAIN_FILE = _REGULAR + _CONTENTS
 _PROGRAM = _REGULAR + _MARK + _CONTENTS
 _SYMLINK = _string(b"symlink") + _string(b"target")
 _DIRECTORY = _string(b"directory")
+_KINDS = (_PLAIN_FILE, _PROGRAM, _SYMLINK, _DIRECTORY)
 _ENTRY = _string(b"entry") + _string(b"(") + _string(b"name")
 _INNER = _string(b"node") + _NODE
 _CLOSE_BOTH = _CLOSE + _CLOSE
@@ -172,7 +175,7 @@ def _entries(source: _Source, file: Path, prefix: str, owner: object, limits: Li
                 yield Entry(path=path, kind=Kind.SYMLINK, mode=0o777, mtime=MTIME, target=text)
                 start = 0
             else:
-                source.unexpected(f"where entry {path!r} should say what it is")
+                source.unexpected(f"where entry {path!r} should say what it is", *_KINDS)
             if start:
                 size = int.from_bytes(buffer[start - 8 : start], "little")
                 after = start + ((size + 7) & ~7)
@@ -196,7 +199,7 @@ def _entries(source: _Source, file: Path, prefix: str, owner: object, limits: Li
                 source.more()
             if source.buffer.startswith(_ENTRY, source.position):
                 break
-            source.expect(_CLOSE)
+            source.expect(_CLOSE, _ENTRY)
             folder, last = around.pop()
             if not around:
                 return
@@ -227,28 +230,45 @@ class _Source:
 
     def __init__(self, stream: BinaryIO, where: str, total: int) -> None:
         self._stream, self._where, self._total = stream, where, total
-        self.buffer = b""
+        self.buffer = bytearray(_ROOM + _CHUNK)
+        self._view = memoryview(self.buffer)
         self.base = self.position = self.end = 0
+        self._taken = 0
         self.entry = ""
         self._over = False
 
     def more(self) -> None:
-        """Have at least `_ROOM` bytes at hand, if there are as many."""
-        while not self._over and self.end - self.position < _ROOM:
-            data = self._stream.read(_CHUNK)
-            self._over = not data
-            self.buffer = self.buffer[self.position :] + data
-            self.base += self.position
-            self.position, self.end = 0, len(self.buffer)
-            if self.base + self.end > self._total:
-                self.refuse(f"more than {self._total} bytes")
+        """Have at least `_ROOM` bytes at hand, if there are as many; what is at hand moves to the front."""
+        left = self.end - self.position
+        if self._over or left >= _ROOM:
+            return
+        view = self._view
+        view[:left] = view[self.position : self.end]
+        self.base += self.position
+        self.position = 0
+        while left < _ROOM and not self._over:
+            left += self._read(view[left:])
+        self.end = left
+        # what was there before must not be taken for what comes
+        self.buffer[left : left + _LONGEST] = bytes(min(_LONGEST, len(self.buffer) - left))
 
-    def expect(self, text: bytes) -> None:
-        """Go past `text`, or refuse what stands there instead."""
+    def _read(self, place: memoryview) -> int:
+        """Read into `place`; `base` and `position` are those of what stands before it."""
+        count: int = self._stream.readinto(place)  # type: ignore[attr-defined]
+        self._over = not count
+        self._taken += count
+        if self._taken > self._total:
+            self.refuse(f"more than {self._total} bytes")
+        return count
+
+    def expect(self, text: bytes, *others: bytes) -> None:
+        """Go past `text`, or refuse what stands there instead; `others` would have done as well."""
         if self.end - self.position < len(text):
             self.more()
-        if not self.buffer.startswith(text, self.position):
-            self.unexpected(f"after entry {self.entry!r}" if self.position or self.base else "at the start")
+        if self.end - self.position < len(text) or not self.buffer.startswith(text, self.position):
+            self.unexpected(
+                f"after entry {self.entry!r}" if self.position or self.base else "at the start", text, *others
+            )
         self.position += len(text)
 
     def text(self, limit: int, what: str, of: str) -> bytes:
@@ -264,7 +284,7 @@ class _Source:
         after = start + ((length + 7) & ~7)
         if after > self.end:
             self.unexpected(f"within {what} {of!r}")
-        text = self.buffer[start : start + length]
+        text = bytes(self.buffer[start : start + length])
         if not text or b"\0" in text:
             self.refuse(f"{what} {of!r} is {'empty' if not text else 'not text'}")
         if self.buffer[start + length : after] != _ZEROS[-length & 7]:
@@ -274,40 +294,44 @@ class _Source:
 
     def skip(self, start: int, size: int) -> None:
         """Go past a content of `size` bytes, with its padding, that begins at `start` and is not all here."""
-        left = size - (self.end - start)
-        padding = -size & 7
-        self.base += self.end
-        while left > 0 and (data := self._stream.read(_CHUNK)):
-            self.base += len(data)
-            left -= len(data)
-            if self.base > self._total:
-                self.refuse(f"more than {self._total} bytes")
-        # what was read beyond the content: of the last chunk, or of the buffer when only padding is missing
-        tail = b"" if left >= 0 else (data if size > self.end - start else self.buffer)[left:]
+        left = start + size - self.end
         if left > 0:
-            self.refuse(f"truncated within entry {self.entry!r}")
-        self.base -= len(tail)
-        self.buffer, self.position, self.end = tail, 0, len(tail)
+            self.base += self.end
+            self.position = self.end = 0
+            while left > 0 and (count := self._read(self._view[_ROOM:])):
+                left -= count
+                self.base += count
+            if left > 0:
+                self.refuse(f"truncated within entry {self.entry!r}")
+            # the last bytes that were read are beyond the content
+            self.base += left
+            self.position, self.end = _ROOM + count + left, _ROOM + count
+            self.base -= self.position
+        else:
+            self.position = start + size
+        padding = -size & 7
         self.more()
-        if self.buffer[:padding] != _ZEROS[padding]:
-            self.unexpected(f"after the content of entry {self.entry!r}")
-        self.position = padding
+        if self.end - self.position < padding:
+            self.refuse(f"truncated within entry {self.entry!r}")
+        if self.buffer[self.position : self.position + padding] != _ZEROS[padding]:
+            self.refuse(f"the padding of entry {self.entry!r} is not zeros")
+        self.position += padding
 
     def finish(self) -> None:
         """Whoever verifies the stream does so at its end, and that must be here."""
-        if self.position < self.end or self._stream.read(1):
+        if self.position != self.end or self._stream.read(1):
             self.refuse("bytes after the end")
 
     def drain(self) -> None:
         while self._stream.read(_CHUNK):
             pass
 
-    def unexpected(self, where: str) -> NoReturn:
-        """Refuse what is at hand, as truncated where it is."""
-        found = self.buffer[self.position : self.position + 24]
-        if self._over and len(found) < 24:
+    def unexpected(self, where: str, *wanted: bytes) -> NoReturn:
+        """Refuse what is at hand, as truncated where it begins what is `wanted` and ends within."""
+        found = bytes(self.buffer[self.position : min(self.position + _LONGEST, self.end)])
+        if self._over and (len(found) < 8 or any(text.startswith(found) for text in wanted)):
             self.refuse(f"truncated {where}")
-        self.refuse(f"{found!r} {where}")
+        self.refuse(f"{found[:24]!r} {where}")
 
     def refuse(self, what: str) -> NoReturn:
         raise FormatError(f"{self._where}: {what}", hint=_BROKEN)
