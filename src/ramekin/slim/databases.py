@@ -82,7 +82,7 @@ def _dpkg(
         if f"dpkg:{name.partition(':')[0]}" not in present:
             if name:
                 gone.add(path)
-        elif kind in ("list", "md5sums", "conffiles"):
+        elif kind in ("list", "conffiles"):
             changed[path] = _lines(contents, path, kind, kept)
         elif name:
             gone.add(path)

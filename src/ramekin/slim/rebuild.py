@@ -23,6 +23,7 @@ from ramekin.image import layer, oci
 from ramekin.image.compress import Compression
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor, History
+from ramekin.image.sharing import linked
 from ramekin.image.tree import Entry, Inline, Kind, Tree, directory
 from ramekin.progress import SILENT, Progress
 from ramekin.slim import databases, explanation
@@ -335,6 +336,11 @@ def _emptied(staying: _Staying) -> set[str]:
     return found
 
 
+def _is_document(path: str) -> bool:
+    """Whether equal files may become one: copyright notices repeat, and nobody writes to them."""
+    return path.startswith("usr/share/doc/")
+
+
 def oci_order(path: str) -> bytes:
     """The order of paths in layers."""
     return path.encode("utf-8", "surrogateescape")
@@ -391,7 +397,7 @@ def _assemble(
                 said = part.made_by
             else:
                 assert part.tree is not None
-                made = layer.write(part.tree, store, compression)
+                made = layer.write(linked(part.tree, among=_is_document), store, compression)
                 task.advance(part.tree.size)
                 descriptors.append(made.descriptor)
                 diff_ids.append(made.diff_id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ramekin.analyze.owners import apk, dpkg, node, python, rpm
 from ramekin.analyze.owners.model import Package, paragraphs
+from ramekin.closure import policy as policies
 from ramekin.image.tree import Kind, to_text
 from ramekin.slim.contents import Contents
 
@@ -30,6 +31,7 @@ AUTHOR, SYSTEM, STDLIB, PYTHON, NODE, GEM, RUNTIME, ARCHIVE, LINKS = (
 )
 """Kinds of units, which say how their files are judged."""
 
+_MERGED = frozenset(("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32", "var/run", "var/lock"))
 _STDLIB = re.compile(r"((?:.+/)?lib/(python3\.\d+)t?)/(?!site-packages/|dist-packages/)(.+)\Z", re.DOTALL)
 _GEM = re.compile(
     r"((?:.+/)?)(?:(?:gems|doc)/([^/]+?-\d[^/]*)/.*|specifications/(?:default/)?([^/]+-\d[^/]*)\.gemspec"
@@ -80,7 +82,11 @@ class Known:
 
 @dataclass(frozen=True)
 class SystemPackage:
-    """What a system's database says of a package; `depends` are names of packages that it may need."""
+    """What a system's database says of a package; `depends` are names of packages that it may need.
+
+    `essential` packages are declared by nobody (Debian Policy, 3.8); those of the `base` system hold tools of
+    all kinds, of which one says nothing about the others.
+    """
 
     system: str
     name: str
@@ -88,6 +94,7 @@ class SystemPackage:
     source: str
     depends: frozenset[str]
     essential: bool
+    base: bool
 
 
 @dataclass(frozen=True)
@@ -159,8 +166,10 @@ class _Cataloguing:
     def _present(self, paths: Iterable[str]) -> Iterator[str]:
         for path in paths:
             found = self._find(path)
-            if found is not None and self.contents.kind(found) is not Kind.DIRECTORY:
-                yield found
+            # packages list the folders that links of a merged /usr stand in for
+            if found is None or found in _MERGED or self.contents.kind(found) is Kind.DIRECTORY:
+                continue
+            yield found
 
     def _stdlibs(self) -> tuple[str, ...]:
         found = []
@@ -193,6 +202,7 @@ class _Cataloguing:
 
     def _system_packages(self) -> Iterator[SystemPackage]:
         kept = self.contents.stack.kept
+        essential = policies.load().essential_packages
         texts = [kept("var/lib/dpkg/status") or b""]
         texts += [
             kept(path) or b""
@@ -209,6 +219,7 @@ class _Cataloguing:
                         fields.get("version", ""),
                         fields.get("source", name).partition(" ")[0],
                         frozenset(re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]*)", wanted)),
+                        fields.get("essential", "") == "yes" or name in essential,
                         fields.get("essential", "") == "yes" or fields.get("priority", "") == "required",
                     )
         database = kept("lib/apk/db/installed") or kept("usr/lib/apk/db/installed") or b""
@@ -218,7 +229,7 @@ class _Cataloguing:
                 depends = re.findall(r"(?:^|\s)([a-z0-9][\w+.-]*)", found.get("D", ""))
                 base = name in ("busybox", "musl", "alpine-baselayout", "apk-tools", "musl-utils")
                 yield SystemPackage(
-                    "apk", name, found.get("V", ""), found.get("o", name), frozenset(depends), base
+                    "apk", name, found.get("V", ""), found.get("o", name), frozenset(depends), base, base
                 )
 
     def _distributions(self) -> None:
@@ -354,5 +365,11 @@ def _folder(path: str) -> str:
 
 def _plain(package: Package) -> SystemPackage:
     return SystemPackage(
-        package.system, package.name, package.version, package.source or package.name, frozenset(), False
+        package.system,
+        package.name,
+        package.version,
+        package.source or package.name,
+        frozenset(),
+        False,
+        False,
     )

@@ -78,6 +78,11 @@ _CALLED = re.compile(
     rb"\s*\(\s*\[?\s*[fr]?['\"`]([A-Za-z0-9_][\w.+-]{0,40})(?=['\"` ])"
 )
 """Commands that source starts by name, in the ways of Python, Node, Ruby and PHP."""
+_HANDED_ON = re.compile(
+    rb"(?:-exec(?:dir)?|-ok|\bxargs(?:[ \t]+-\S+)*|\b(?:gosu|su-exec|setpriv|chroot|timeout|nice|tini|dumb-init)[ \t](?:[^\s;|&]+[ \t]+)*?)"
+    rb"[ \t]*([a-z][a-z0-9._+-]{0,40})\b"
+)
+"""Commands that shell scripts hand to others: `find -exec`, `xargs`."""
 _TEST_FILE = re.compile(
     r".*/(?:__pycache__/)?(?:test_\w+|tests|conftest)(?:\.cpython-[^/]*)?\.pyc?\Z", re.DOTALL
 )
@@ -136,6 +141,11 @@ class Completion:
         self._links = self._links_to()
         self._objects = self._shared_objects()
         self._tests: dict[str, bool] = {}
+        self._speechless = not any(
+            path.startswith("usr/lib/locale/")
+            and not path.startswith(("usr/lib/locale/C.", "usr/lib/locale/POSIX"))
+            for path in self.of
+        ) and "lib/ld-musl" not in " ".join(one for one in self.of if one.startswith("lib/ld-"))
         self._outside: dict[str, bool] = {}
         self.python = python.PythonRules(self)
         self.node = node.NodeRules(self)
@@ -365,9 +375,12 @@ class Completion:
                 self.system.waiting[path] = need.target
         for word in sorted(found.words):
             self.system.word(path, unit, word)
-        if unit.kind == AUTHOR and not found.is_elf:
-            for match in sorted(set(_CALLED.findall(self.text(path)))):
-                self._meet(path, unit, Finding(Shown.COMMAND, match.decode()))
+        if (unit.kind == AUTHOR or path in self.sought) and not found.is_elf:
+            called = set(_CALLED.findall(self.text(path))) if unit.kind == AUTHOR else set()
+            if self.contents.read(path, 2) == b"#!" or path.endswith(".sh"):
+                called |= set(_HANDED_ON.findall(self.text(path)))
+            for name in sorted(called):
+                self._meet(path, unit, Finding(Shown.COMMAND, name.decode()))
 
     def closure(self, path: str) -> None:
         """Keep all that the dynamic loader maps with a file."""
@@ -406,7 +419,7 @@ class Completion:
         if target in self.policy.ignored_commands:
             return
         command = self.command(target)
-        if command is not None and self.system.may_use(path, unit, command):
+        if command is not None and self.system.may_use(path, unit, command, kind):
             self.lead(command, name, because)
 
     def _path(self, path: str, unit: Known, need: Finding, name: str, because: str) -> None:
@@ -416,7 +429,7 @@ class Completion:
         if self.policy.module_folders.match(target) and need.kind is Shown.PATH:
             return
         real = self.contents.resolve(target)
-        if real is None or not self.system.may_use(path, unit, real):
+        if real is None or not self.system.may_use(path, unit, real, need.kind):
             return
         if real in self.of:
             named = policies.is_command(real) and need.kind is Shown.PATH
@@ -499,6 +512,8 @@ class Completion:
                 return "slice", taken
         if path.endswith(".pyc") and (reason := self._stale(path)) is not None:
             return reason
+        if unit.kind == SYSTEM and self._speechless and rule("messages").matches(path):
+            return "messages", ""
         if unit.kind == STDLIB:
             for name in ("frozen", "other-systems"):
                 if rule(name).matches(path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ramekin.closure import policy as policies
+from ramekin.closure.evidence.model import Kind as Shown
 from ramekin.image.tree import Kind
 from ramekin.slim.units.catalog import AUTHOR, SYSTEM, Known
 from ramekin.slim.units.table import rule
@@ -24,6 +25,9 @@ _REGION = re.compile(r":?[A-Z][A-Za-z_]+/[A-Za-z_/+-]+\Z")
 _TWICE = re.compile(r"usr/share/zoneinfo/(?:posix|right)/.*", re.DOTALL)
 _LIBC = re.compile(r"(?:libc\.so\.6|libc\.musl-\w+\.so\.1|ld-[\w.-]+|libc-[\d.]+\.so)\Z")
 _MOST_IN_FOLDER = 2000
+_NAMES = frozenset((Shown.PATH, Shown.SETTING, Shown.COMMAND, Shown.SERVICE))
+"""Evidence by names: what programs and libraries name of Essential packages does not count, for most of them
+name tools that only a whole system has."""
 
 
 class SystemRules:
@@ -37,6 +41,7 @@ class SystemRules:
         self._looked: set[str] = set()
         self._settled: set[str] = set()
         self.waiting: dict[str, str] = {}
+        self._shell = ""
         self.left: dict[str, str] = {}
 
     def begin(self, unit: Known, by: str, because: str) -> None:
@@ -77,7 +82,7 @@ class SystemRules:
         if owner is not None and owner != unit.name:
             self._all.begin(owner, f"/{path} is a file of it", "package")
         if path in self._all.executed and unit.kind == SYSTEM and unit.name not in self.asked:
-            if unit.package is not None and not unit.package.essential and self._all.whole:
+            if unit.package is not None and not unit.package.base and self._all.whole:
                 if policies.language_of(path) is None:
                     self._tools(unit, path)
 
@@ -89,7 +94,7 @@ class SystemRules:
             if unit in list(self._relatives(other)) and other.name in self._all.begun
         ]
         for one in (unit, *self._relatives(unit), *reversed_):
-            if one.package is not None and one.package.essential:
+            if one.package is not None and one.package.base:
                 continue
             commands = [other for other in one.paths if policies.is_command(other)]
             for command in commands:
@@ -102,7 +107,7 @@ class SystemRules:
         """A program that starts others holds the name of a command: one of a declared package stays."""
         if unit.package is None or not (path in self._all.sought or unit.name in self.asked):
             return
-        found = self._all.command(word)
+        found = self._all.command(word) if word not in self._all.policy.ignored_commands else None
         if found is None:
             return
         real = self._all.contents.resolve(found)
@@ -115,7 +120,7 @@ class SystemRules:
         name = self._all.catalog.owned.get(path) or self._all.of.get(path)
         return self._all.units.get(name) if name is not None else None
 
-    def may_use(self, path: str, unit: Known, target: str) -> bool:
+    def may_use(self, path: str, unit: Known, target: str, kind: Shown = Shown.LINK) -> bool:
         """Whether a need of a package's file may be met by another path: its package must declare that, unless
         it is one that every package may use.
         """
@@ -126,9 +131,14 @@ class SystemRules:
         other = self._owner(real)
         if other is None or other is owner or other.package is None or other.kind != SYSTEM:
             return True
-        if other.package.essential:
+        if other.package.name in self._cone(owner.package.name):
             return True
-        return other.package.name in self._cone(owner.package.name)
+        if not other.package.essential:
+            return False
+        if kind not in _NAMES or "/" + target.strip("/") in self._all.policy.anyones:
+            return True
+        script = self._all.contents.read(path, 2) == b"#!"
+        return script and (path in self._all.sought or unit.name in self.asked)
 
     def _cone(self, name: str) -> frozenset[str]:
         cone = self._cones.get(name)
@@ -154,7 +164,8 @@ class SystemRules:
                 return
         for name in owners:
             other = self._all.units[name]
-            if other.kind == SYSTEM and (unit.kind == AUTHOR or self.may_use(path, unit, folder)):
+            first = next(iter(self._all.contents.below(folder)))
+            if other.kind == SYSTEM and (unit.kind == AUTHOR or self.may_use(path, unit, first, Shown.PATH)):
                 self._all.begin(name, because, "path")
 
     # --- what programs expect without saying so
@@ -165,9 +176,21 @@ class SystemRules:
             if path not in self._looked:
                 self._looked.add(path)
                 self._look(path)
+        self._tools_of_shell()
         zone = self._all.environment.get("TZ", "")
         if _REGION.match(zone):
             self._want("time-zones", f"TZ is {zone}")
+
+    def _tools_of_shell(self) -> None:
+        if not self._shell or not self._all.whole:
+            return
+        for tool in sorted(rule("shell-tools").names):
+            found = self._all.command(tool)
+            real = self._all.contents.resolve(found) if found is not None else None
+            if found is None or real is None or real in self._all.kept:
+                continue
+            if all(other in self._all.kept for other in self._all.loader.closure(real)[1:]):
+                self._all.lead(found, "shell-tools", f"/{self._shell} stays")
 
     def _look(self, path: str) -> None:
         name = path.rpartition("/")[2]
@@ -175,6 +198,8 @@ class SystemRules:
             return
         stem = name.partition(".")[0]
         unit = self._all.of[path]
+        if policies.language_of(path) == "shell" and policies.is_command(path):
+            self._shell = self._shell or path
         if name.startswith("libpam.so"):
             for other in list(self._all.contents.below("etc/pam.d")):
                 if other in self._all.kept:
