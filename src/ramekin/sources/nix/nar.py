@@ -278,12 +278,12 @@ class _Source:
         start = self.position + 8
         length = int.from_bytes(self.buffer[self.position : start], "little")
         if start > self.end:
-            self.unexpected(f"within {what} {of!r}")
+            self.refuse(f"truncated within {what} {of!r}")
         if length > limit:
             self.refuse(f"{what} {of!r} has {length} bytes, more than {limit}")
         after = start + ((length + 7) & ~7)
         if after > self.end:
-            self.unexpected(f"within {what} {of!r}")
+            self.refuse(f"truncated within {what} {of!r}")
         text = bytes(self.buffer[start : start + length])
         if not text or b"\0" in text:
             self.refuse(f"{what} {of!r} is {'empty' if not text else 'not text'}")
