@@ -19,10 +19,13 @@ from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor
 from ramekin.image.validate import validate
 from ramekin.progress import SILENT
+from ramekin.registry import sweeping
+from ramekin.registry.catalog import Catalog
 from ramekin.registry.ondemand.builds import Build
 from ramekin.registry.ondemand.provider import OnDemandProvider
 from ramekin.registry.ondemand_config import OnDemand
 from ramekin.registry.provider import Asker, Provided, Refusal
+from ramekin.store import cleaning
 from ramekin.store.store import Store
 
 BUILDER = Asker("", "127.0.0.1", True)
@@ -277,6 +280,62 @@ def test_latest_follows_the_suite_and_locks_and_days_do_not(
             assert mine.digest != now.digest
         async with serve() as provider:
             assert (await given(provider, "gratin", today)).digest == before.digest
+
+    run(work())
+
+
+def test_tags_that_never_move_survive_making_room(serve: Serve, kitchen: Kitchen, tmp_path: Path) -> None:
+    def make_room() -> None:
+        store = Store.at(tmp_path / "store")
+        kept = sweeping.roots(Catalog(store))
+        gone = cleaning.collect(store, older_than=0.0, grace=0.0, roots=kept).removed
+        assert [name for name in gone if name.startswith("results/")]
+
+    async def work() -> None:
+        today = time.strftime("%Y%m%d", time.gmtime())
+        async with serve() as provider:
+            before = await given(provider, "gratin", today)
+            tags = await provider.tags("gratin", READER)
+            assert tags is not None
+            lock = next(tag for tag in tags if tag.startswith("lock-"))
+        season(kitchen)
+        age(tmp_path)
+        async with serve() as provider:
+            assert (await given(provider, "gratin")).digest != before.digest
+        make_room()
+        async with serve() as provider:
+            assert set(await provider.tags("gratin", READER) or ()) > {today, lock}
+            for tag in (today, lock):
+                # nothing is made, so nobody need be allowed to
+                found = await provider.provide("gratin", tag, READER)
+                assert isinstance(found, Provided)
+                assert found.digest == before.digest
+            # an image that was not made that day has what that day had
+            leek = await given(provider, "leek/potato", today)
+        make_room()
+        async with serve() as provider:
+            assert (await given(provider, "leek/potato", today)).digest == leek.digest
+            assert (await given(provider, "leek/potato")).digest != leek.digest
+
+    run(work())
+
+
+def test_what_a_lock_stands_for_is_made_again_or_not_at_all(serve: Serve, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serve() as provider:
+            before = await given(provider, "gratin")
+            lock = next(tag for tag in await provider.tags("gratin", READER) or () if "lock" in tag)
+        cleaning.collect(Store.at(tmp_path / "store"), older_than=0.0, grace=0.0)
+        async with serve() as provider:
+            assert (await given(provider, "gratin", lock)).digest == before.digest
+        cleaning.collect(Store.at(tmp_path / "store"), older_than=0.0, grace=0.0)
+        # as if it had been made by a version that made another one
+        for path in (tmp_path / "store/registry/promises/images").iterdir():
+            data = path.read_bytes().replace(before.digest.encode(), b"sha256:" + b"0" * 64)
+            path.write_bytes(data)
+        async with serve() as provider:
+            refusal = await refused(provider, "gratin", lock)
+            assert "not kept here any more" in refusal.message
 
     run(work())
 

@@ -39,3 +39,29 @@ def test_what_was_warmed_is_given_to_those_who_may_not_build(
         assert given.headers["docker-content-digest"] == made[0]["digest"]
         refused = served.get("/v2/cream/manifests/latest")
         assert (refused.status, refused.code) == (403, "DENIED")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("foo.txt", "there is no file foo.txt"),
+        ("./names", "there is no file ./names"),
+        ("no-spec.yaml", "no-spec.yaml"),
+        ("folder.txt", "folder.txt cannot be read: Is a directory"),
+        ("picture.txt", "picture.txt is no text"),
+    ],
+)
+def test_a_file_that_is_not_there_is_said_to_be_missing(
+    word: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "picture.txt").write_bytes(b"\xff\xfe")
+    assert main.run(["warm", word, "--store", str(tmp_path / "store")]) != 0
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told

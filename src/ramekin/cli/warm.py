@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ramekin.registry.ondemand.orders import Answer, Order
     from ramekin.registry.ondemand.provider import OnDemandProvider
 
+_LISTS = (".txt", ".list", ".lst")
+"""What names of files end with and no package's name does."""
+
 
 def warm(
     *what: Annotated[
@@ -77,11 +80,17 @@ def _names(what: Iterable[str]) -> Iterator[str]:
             from ramekin.build import spec
 
             yield from spec.read(path).images
-        elif is_spec(word) or path.is_file():
+        elif is_spec(word) or path.is_file() or path.suffix in _LISTS:
             try:
                 lines = path.read_text("utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise NotFoundError(f"{word} cannot be read: {error}") from None
+            except FileNotFoundError:
+                raise NotFoundError(
+                    f"there is no file {word}", hint="give names of images, or a file that has a name a line"
+                ) from None
+            except OSError as error:
+                raise NotFoundError(f"{word} cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise NotFoundError(f"{word} is no text", hint="a file has a name a line") from None
             yield from (name for line in lines if (name := line.partition("#")[0].strip()))
         else:
             yield word

@@ -24,6 +24,7 @@ from ramekin.image import oci
 from ramekin.registry import manifests
 from ramekin.registry.catalog import Catalog, Kept, link_name, parse_manifest, parse_tag
 from ramekin.registry.names import unflat
+from ramekin.registry.ondemand import promises
 from ramekin.registry.uploads import Uploads
 from ramekin.store.digest import Digest, hex_of
 from ramekin.store.store import blob_name
@@ -107,13 +108,17 @@ def has_registry(catalog: Catalog) -> bool:
 
 
 def roots(catalog: Catalog) -> frozenset[str]:
-    """The names of the blobs that repositories name or link, which making room for others must leave."""
+    """The names of the blobs that making room for others must leave.
+
+    Those that repositories name or link, and those of images that tags which never move stand for.
+    """
     found = set[str]()
     for (_, digest), one in _mark(catalog, _Marks()).manifests.items():
         found.update(blob_name(blob) for blob in one.blobs)
         found.add(blob_name(digest))
     for listed in catalog.records.walk("registry/links"):
         found.add(blob_name(Digest("sha256:" + listed.name.split("/")[3])))
+    found.update(map(blob_name, promises.blobs(catalog.records)))
     return frozenset(found)
 
 

@@ -34,6 +34,7 @@ from ramekin.plan import layers as plan
 from ramekin.progress import SILENT, Progress
 from ramekin.registry.ondemand import names
 from ramekin.registry.ondemand.orders import Answer, LayerView, Order, Suggestion, View
+from ramekin.registry.ondemand.promises import Promised, Promises
 from ramekin.sources import joined
 from ramekin.sources.debian import history
 from ramekin.sources.debian.source import DebianSource
@@ -86,6 +87,7 @@ class Kitchen:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.promises = Promises(store)
         self._sources: dict[str, Source] = {}
         self._lock = threading.Lock()
 
@@ -93,9 +95,8 @@ class Kitchen:
 
     def make(self, order: Order, progress: Progress, *, build: bool = True) -> Answer:
         """The image that is ordered; `NotMadeError` when it is not there and not to be made."""
-        name = self._fixed_name(order)
-        if order.fixed and (given := self.store.result(name)) is not None:
-            return msgspec.json.decode(given, type=Answer)
+        if order.fixed and (kept := self._promised(order)) is not None:
+            return kept
         way = self._plan(order, progress)
         if (found := self.store.result(way.name)) is not None:
             return self._given(order, msgspec.json.decode(found, type=Answer))
@@ -108,24 +109,49 @@ class Kitchen:
                 self.store.record(way.name, found, blobs=self._blobs(answer))
         return self._given(order, msgspec.json.decode(found, type=Answer))
 
-    def _fixed_name(self, order: Order) -> Key:
-        return key("image of a tag that never moves", order.key)
+    def _promised(self, order: Order) -> Answer | None:
+        """The image that was promised for a tag that never moves, when all of it is there."""
+        name = _fixed_name(order)
+        kept = self.promises.image(name)
+        if kept is None or not self.promises.whole(kept):
+            return None
+        if not kept.given:
+            self.promises.keep_image(name, msgspec.structs.replace(kept, given=True))
+        return msgspec.json.decode(kept.answer, type=Answer)
 
     def _given(self, order: Order, answer: Answer) -> Answer:
         """Hold on to what was given for a tag that never moves, and note that the tag is there."""
         if order.fixed:
-            name = self._fixed_name(order)
-            with self.store.exclusive(name):
-                if (before := self.store.result(name)) is not None:
-                    return msgspec.json.decode(before, type=Answer)
-                self.store.record(name, msgspec.json.encode(answer), blobs=self._blobs(answer))
+            self._promise(_fixed_name(order), order, answer, given=True)
+        if answer.lock and not order.lock:
+            # what the lock stands for is known already
+            name = _locked_name(order.image, answer.lock, order.request.architectures)
+            self._promise(name, order, answer, given=False)
         wanted = {order.tag, f"lock-{answer.lock}"} if answer.lock else {order.tag}
         if not wanted <= set(self._tags(order.image)):
             notes = _tags_name(order.image)
             with self.store.exclusive(notes):
                 tags = sorted({*self._tags(order.image), *wanted})
-                self.store.record(notes, msgspec.json.encode(tags))
+                self.promises.keep("tags", notes, msgspec.json.encode(tags))
         return answer
+
+    def _promise(self, name: Key, order: Order, answer: Answer, *, given: bool) -> None:
+        before = self.promises.image(name)
+        if before is not None and before.digest == answer.digest and before.given >= given:
+            return
+        with self.store.exclusive(name):
+            before = self.promises.image(name)
+            if before is not None and before.digest != answer.digest:
+                if not given:
+                    return
+                raise NotFoundError(
+                    f"the image that {order.image}:{order.tag} stands for is not kept here any more",
+                    hint="this version makes another one of the same packages; take a newer tag",
+                )
+            blobs = tuple(self._blobs(answer))
+            asked = given or (before is not None and before.given)
+            data = msgspec.Raw(msgspec.json.encode(answer))
+            self.promises.keep_image(name, Promised(blobs, asked, answer.digest, data))
 
     def _plan(self, order: Order, progress: Progress) -> _Way:
         if order.lock:
@@ -163,7 +189,7 @@ class Kitchen:
         )
 
     def _by_lock(self, order: Order) -> _Way:
-        data = self.store.result(_lock_name(order.lock))
+        data = self.promises.read("locks", _lock_name(order.lock))
         record = None if data is None else msgspec.json.decode(data, type=LockRecord)
         if record is None or record.image != order.image:
             raise NotFoundError(
@@ -206,7 +232,7 @@ class Kitchen:
     def _hold_lock(self, image: str, request: ImageRequest, locked: LockedImage) -> str:
         record = msgspec.json.encode(LockRecord(image, request, locked), order="deterministic")
         digest = hashlib.sha256(record).hexdigest()
-        self.store.record(_lock_name(digest), record)
+        self.promises.keep("locks", _lock_name(digest), record)
         return digest
 
     def _keep(self, source: Source, days: int) -> None:
@@ -223,14 +249,14 @@ class Kitchen:
             raise NotFoundError(f"{day} has not come yet")
         name = key("state of a day", source.name, source.identity.hex, day)
         with self.store.exclusive(name):
-            found = self.store.result(name)
+            found = self.promises.read("days", name)
             if found is None:
                 if day == time.strftime("%Y%m%d", time.gmtime()):
                     source.refresh(names.ARCHITECTURES, progress)
                     if source.state is not None:
                         history.keep(source, source.state, days=36500)
                 moment = history.at(source, day)
-                self.store.record(name, moment.stamp.encode())
+                self.promises.keep("days", name, moment.stamp.encode())
             else:
                 stamp = found.decode()
                 known = [moment for moment in history.moments(source) if moment.stamp == stamp]
@@ -269,7 +295,7 @@ class Kitchen:
         return tuple(sorted({"latest", *given}))
 
     def _tags(self, image: str) -> tuple[str, ...]:
-        data = self.store.result(_tags_name(image))
+        data = self.promises.read("tags", _tags_name(image))
         return () if data is None else msgspec.json.decode(data, type=tuple[str, ...])
 
     def search(self, words: Sequence[str], request: ImageRequest, limit: int) -> tuple[Suggestion, ...]:
@@ -433,6 +459,16 @@ def _within(order: Order, architecture: str, pinned: LockedClosure) -> None:
             f"and this registry makes images of {order.size / 1e6:.0f} MB",
             hint="`ramekin build` has no such limit",
         )
+
+
+def _fixed_name(order: Order) -> Key:
+    if order.lock:
+        return _locked_name(order.image, order.lock, order.request.architectures)
+    return key("image of a tag that never moves", order.key)
+
+
+def _locked_name(image: str, lock: str, architectures: Sequence[str]) -> Key:
+    return key("image of a lock", image, lock, *architectures)
 
 
 def _lock_name(digest: str) -> Key:
