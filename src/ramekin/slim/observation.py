@@ -27,7 +27,8 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     asked about (stat, access), `missing` those that were looked up and that the image has not; both need
     tracing, and are empty without it. `listening` are sockets as `tcp:8080`, `udp:53` or
     `unix:/run/x.sock`; `written` the paths that the program made, changed or removed; `probes` the names of
-    what was asked of it. `syscalls` are those that not every program makes (`seccomp` says which), and are
+    what was asked of it. `healed` are paths that the slim image was found to miss, and that stay for it.
+    `syscalls` are those that not every program makes (`seccomp` says which), and are
     all of them only if `calls_noted`."""
 
     version: int = VERSION
@@ -38,6 +39,7 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     executed: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     tested: tuple[str, ...] = ()
+    healed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     listening: tuple[str, ...] = ()
@@ -47,11 +49,11 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     @property
     def used(self) -> frozenset[str]:
-        """Every path of the image that was opened, executed or asked about."""
-        return frozenset((*self.opened, *self.executed, *self.tested))
+        """Every path of the image that was opened, executed or asked about, or missed."""
+        return frozenset((*self.opened, *self.executed, *self.tested, *self.healed))
 
 
-_PATHS = ("probes", "executed", "opened", "tested", "missing", "written", "listening")
+_PATHS = ("probes", "executed", "opened", "tested", "healed", "missing", "written", "listening")
 _NAMES = ("syscalls", "capabilities")
 
 _DECODER = msgspec.json.Decoder(Observation)
@@ -124,7 +126,7 @@ def decode(data: bytes, where: str) -> Observation:
             f"{where} is an observation of version {observation.version}, and this program knows {VERSION}",
             hint="observe the image again, or take a newer ramekin",
         )
-    for name in ("opened", "executed", "tested", "missing", "written"):
+    for name in ("opened", "executed", "tested", "healed", "missing", "written"):
         for path in getattr(observation, name):
             if path.startswith("/") or ".." in path.split("/"):
                 raise FormatError(f"{where}: {name}: {path!r} is not a path below the image's root")

@@ -159,12 +159,13 @@ def _named(paths: Iterable[str], trial: Trial, differences: Sequence[Difference]
 
 def extended(observation: Observation, lookups: Iterable[Lookup]) -> Observation:
     """The observation with what was missed in it."""
-    opened = [one.path for one in lookups if one.judgement in (OPENED, LISTING)]
+    healed = [one.path for one in lookups if one.judgement in (OPENED, LISTING)]
     tested = [one.path for one in lookups if one.judgement == TESTED]
     more = Observation(
         image=observation.image,
         platform=observation.platform,
-        opened=tuple(opened),
         tested=tuple(tested),
+        healed=tuple(healed),
+        calls_noted=observation.calls_noted,
     )
     return observations.merge(observation, more)

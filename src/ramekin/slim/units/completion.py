@@ -177,9 +177,7 @@ class Completion:
         for path in sorted(self._keep.paths()):
             self.keep(path, "keep", self._keep.match(path) or "")
         self._started()
-        for path in sorted(self.seen):
-            if path in self.of and not self._is_hook(path):
-                self.keep(path, "observed", "by the probes" if self.observation else "")
+        self._observation()
         if self.whole or self.observation is None:
             for unit in list(self.units.values()):
                 if unit.kind in (AUTHOR, ARCHIVE):
@@ -192,6 +190,20 @@ class Completion:
                 "nothing was observed: what stays is what the image's configuration starts, what its author"
                 " added, and what these need"
             ] = None
+
+    def _observation(self) -> None:
+        """What was seen. A file that was only tested for stays by itself: more was not seen of it."""
+        if self.observation is None:
+            return
+        tested = frozenset(self.observation.tested).difference(
+            self.observation.opened, self.observation.executed, self.observation.healed
+        )
+        for path in sorted(self.seen):
+            whole = path not in tested
+            if not self._is_hook(path):
+                self.keep(path, "observed", "by the probes", sought=whole, enter=whole)
+        for path in self.observation.healed:
+            self.keep(path, "keep", "verification put it back")
 
     def _started(self) -> None:
         runtime = self.contents.config.config
