@@ -192,7 +192,8 @@ class World:
         self.derive("unused-1.0", "mkdir -p $out/share; echo 'nobody needs this' > $out/share/unused")
         bash = self.derive(
             "bash-5.2",
-            "mkdir -p $out/bin; cp /busybox $out/bin/sh; ln -s sh $out/bin/bash",
+            'mkdir -p $out/bin; cp /busybox $out/bin/sh; echo "#! $out/bin/sh" > $out/bin/bash; '
+            "echo 'exec sh \"$@\"' >> $out/bin/bash; chmod 555 $out/bin/bash",
             meta={"mainProgram": "bash"},
         )
         coreutils = self.derive(

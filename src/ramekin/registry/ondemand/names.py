@@ -11,8 +11,9 @@ are spelled by `_` and a letter; `_` itself stands in no name of a package:
 A name that begins with such a character has `x_x` before it, which stands for nothing. Each package has one
 spelling: what `spell` would write otherwise is refused with the right one.
 
-Names below `nix/` are attributes of nixpkgs, which have more characters: `_` is `__`, but before a digit it
-stands for itself (`nodejs_20`), and `^`, which parts a package from its outputs, is `_o`.
+Names below `nix/` are attributes of nixpkgs, which have more characters: `_` stands for itself before a digit
+(`nodejs_20`), is `__` before a small letter and `_n` elsewhere; `^`, which parts a package from its outputs,
+is `_o`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SHELL = "shell"
 NIX = "nix"
 
 _ESCAPES = {"+": "p", ".": "d", "-": "h", "=": "e", ":": "c", "~": "t"}
-_OF_NIX = {"^": "o"}
+_OF_NIX = {"^": "o", "_": "n"}
 _MEANINGS = {letter: character for character, letter in _ESCAPES.items()}
 _EMPTY = "x_x"
 _RUN = re.compile(r"[.-]+|.", re.ASCII | re.DOTALL)
