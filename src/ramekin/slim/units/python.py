@@ -72,10 +72,16 @@ class PythonRules:
     # --- what was observed
 
     def _scanned_metadata(self) -> bool:
-        """Whether something read the metadata of all distributions, to look for entry points."""
-        units = [unit for unit in self._distributions.values() if unit.root]
-        opened = [unit for unit in units if any(path.startswith(unit.root + "/") for path in self._all.seen)]
-        return len(units) > 1 and len(opened) == len(units)
+        """Whether something read a file of metadata of all distributions that have it, to look for entry
+        points.
+        """
+        seen = self._all.seen
+        for name in ("entry_points.txt", "METADATA", "PKG-INFO"):
+            there = [f"{unit.root}/{name}" for unit in self._distributions.values() if unit.root]
+            there = [path for path in there if path in self._all.of]
+            if len(there) > 1 and all(path in seen for path in there):
+                return True
+        return False
 
     def is_listing(self, path: str) -> bool:
         """Whether that a file of metadata was opened only shows that all of them were."""
