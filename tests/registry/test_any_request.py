@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -9,10 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.archive import SigningKey
+from support.larder import SETTINGS, open_larder
 from support.ramekin_registry import INDEX, MANIFEST, Direct, digest_of, image, index
 
-REQUESTS = int(os.environ.get("RAMEKIN_REQUESTS", "4000"))
-"""How many; `RAMEKIN_REQUESTS=10000` for a thorough run."""
+from ramekin.registry.ondemand.provider import OnDemandProvider
+from ramekin.registry.ondemand_config import OnDemand
+from ramekin.store.store import Store
+
+REQUESTS = int(os.environ.get("RAMEKIN_REQUESTS", "10000"))
+"""How many; `RAMEKIN_REQUESTS=100000` for a thorough run."""
 
 CODES = {
     *(
@@ -44,9 +51,16 @@ NAMES = [
     "v2",
     "é",
     "%00",
+    "gratin",
+    "shell/leek",
+    "arm64/leek/pan_p_p",
+    "nix/leek",
+    "x_x",
 ]
+API = ["status", "search", "view", "graph", "build", "progress", "repositories", "tags", "report", "", "none"]
 TAGS = ["latest", "v1", "", ".", "..", "a" * 129, "a:b", "%2e", "\n", "sha256:", "💥"]
 QUERIES = ["n", "last", "digest", "mount", "from", "artifactType", "scope", "service", "x"]
+QUERIES += ["name", "tag", "q", "architecture"]
 WORDS = [
     "",
     "0",
@@ -128,7 +142,10 @@ class Monkey:
             "//",
             "/v2/%",
             "*",
+            "/",
+            "/assets/page.js",
         ]
+        shapes += [f"/api/{api}" for api in self.chance.sample(API, 4)]
         path = self.chance.choice(shapes).replace("?", "%3F").replace("\n", "%0A").replace("\0", "%00")
         if self.chance.random() < 0.1 and path:
             place = self.chance.randrange(len(path))
@@ -144,13 +161,16 @@ class Monkey:
             return ""
         pairs = []
         for _ in range(self.chance.randrange(1, 4)):
-            value = self.pick([*DIGESTS, "1", "a"], WORDS)
+            value = self.pick([*DIGESTS, "1", "a", "gratin", "amd64", "latest"], [*WORDS, *NAMES])
             pairs.append(f"{self.chance.choice(QUERIES)}={value}")
         return "?" + "&".join(pairs)
 
     def request(self) -> tuple[str, str, list[bytes], dict[str, str]]:
         method = self.pick(METHODS[:6], METHODS)
         bodies = [*LAYERS, *IMAGES, b"{}", b"[" * 5000, b"\xff", json.dumps({"schemaVersion": 2}).encode()]
+        bodies.append(
+            json.dumps({"name": self.chance.choice(NAMES), "tag": self.chance.choice(TAGS)}).encode()
+        )
         body = self.chance.choice(bodies)
         if self.chance.random() < 0.1:
             body = bytes(self.chance.randrange(256) for _ in range(50))
@@ -163,8 +183,14 @@ class Monkey:
         return method, self.path() + self.query(), [body[:split], body[split:]], headers
 
 
-@pytest.fixture(params=["open", "users"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Direct]:
+SHARES = {"open": 0.4, "users": 0.4, "demand": 0.2}
+"""Of all requests: to a registry that anybody may write to, one with users, one that makes images."""
+
+
+@pytest.fixture(params=SHARES)
+def registry(
+    request: pytest.FixtureRequest, tmp_path: Path, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Direct]:
     settings: dict[str, object] = {"limits": {"blob": 5000, "manifest": 4000}}
     if request.param == "users":
         users = tmp_path / "users"
@@ -174,22 +200,37 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Direct]
             "anonymous": ["pull", "push"],
             "rules": [{"users": "a", "allow": "delete"}],
         }
-    with Direct(tmp_path / "store", settings) as direct:
-        yield direct
+    if request.param != "demand":
+        with Direct(tmp_path / "store", settings, page=True) as direct:
+            yield direct
+        return
+    for name, value in open_larder(tmp_path / "kitchen", signing_key).env().items():
+        monkeypatch.setenv(name, value)
+    store = Store.at(tmp_path / "store")
+    provider = OnDemandProvider(OnDemand(**{**SETTINGS, "rate": 10**6}), store, ahead=False)
+    with Direct(tmp_path / "store", settings, provider, page=True) as direct:
+        try:
+            asyncio.run_coroutine_threadsafe(provider.start(), direct.loop).result(30)
+            yield direct
+        finally:
+            asyncio.run_coroutine_threadsafe(provider.stop(), direct.loop).result(30)
 
 
-def test_every_request_gets_an_answer_of_the_specification(registry: Direct) -> None:
+def test_every_request_gets_an_answer_of_the_specification(
+    registry: Direct, request: pytest.FixtureRequest
+) -> None:
     seed = random.randrange(10**9)
     monkey = Monkey(seed)
     seen: set[int] = set()
     for layer in LAYERS:
         registry.push_blob("a", layer)
     registry.push_image("a", "v1", b"one")
-    for number in range(REQUESTS // 2):
+    share = SHARES[request.node.callspec.params["registry"]]
+    for number in range(int(REQUESTS * share)):
         method, path, chunks, headers = monkey.request()
         reply = registry.begin_request(
             method, path, chunks, headers, cut=monkey.chance.random() < 0.05
-        ).result(30)
+        ).result(60)
         what = f"seed {seed}, request {number}: {method} {path[:200]} {headers}: {reply}"[:2000]
         # 0: the client was gone before its answer
         assert reply.status < 500, what

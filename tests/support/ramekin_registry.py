@@ -148,14 +148,19 @@ class Direct(Client):
         settings: Mapping[str, Any] | None = None,
         provider: Any = None,
         address: str = "127.0.0.1",
+        *,
+        page: bool = False,
     ) -> None:
+        """With `page`, what people look at is served too."""
         from ramekin.registry import app
+        from ramekin.registry import page as pages
         from ramekin.registry.config import Config
         from ramekin.store.store import Store
 
         self.config = Config.model_validate({**OPEN, **(settings or {})})
         self.store = Store.at(store)
-        self.app = app.create(self.config, self.store, provider)
+        extra = pages.routes(self.config, self.store, provider) if page else ()
+        self.app = app.create(self.config, self.store, provider, extra)
         self.address = address
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)

@@ -213,8 +213,9 @@ class Application(Starlette):
 
         try:
             large = too_many_header_bytes(scope, self._head_limit)
-            if large is not None:
-                await send_answer(watched, Answer.error(large), head=False, extra=[])
+            refused = large or _no_query(scope)
+            if refused is not None:
+                await send_answer(watched, Answer.error(refused), head=False, extra=[])
                 return
             await super().__call__(scope, receive, watched)  # type: ignore[arg-type]
         except Exception as error:
@@ -303,6 +304,15 @@ class Application(Starlette):
 
 _BASIC = {"WWW-Authenticate": 'Basic realm="ramekin"'}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+
+def _no_query(scope: Scope) -> AnswerError | None:
+    """400 for a query that starlette could not read."""
+    try:
+        scope["query_string"].decode()
+    except UnicodeDecodeError:
+        return AnswerError(400, "UNSUPPORTED", "the query is not one")
+    return None
 
 
 async def _gone(request: StarletteRequest, error: Exception) -> Response:
