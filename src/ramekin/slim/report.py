@@ -13,7 +13,7 @@ from ramekin.analyze.treemap import treemap
 from ramekin.slim.contents import Contents
 from ramekin.slim.probes.answer import START, Answer
 from ramekin.slim.run import Slimmed
-from ramekin.slim.units import Reason, Selection
+from ramekin.slim.units import Reason, Selection, Unit
 from ramekin.slim.units.table import rules
 from ramekin.slim.verify import GIVEN_UP, LISTING, OPENED, TESTED, Lookup
 
@@ -238,7 +238,7 @@ def _rows(contents: Contents, selection: Selection) -> Iterator[tuple[list[str],
             continue
         gone = selection.dropped.get(path)
         unit = selection.by_name.get(selection.of.get(path, ""))
-        kind = unit.kind if unit is not None else "nobody"
+        kind = _kind(unit) if unit is not None else "nobody"
         yield (
             plain(path).split("/"),
             count,
@@ -246,6 +246,12 @@ def _rows(contents: Contents, selection: Selection) -> Iterator[tuple[list[str],
             gone.rule if gone is not None else "",
             unit.name if unit is not None else "",
         )
+
+
+def _kind(unit: Unit) -> str:
+    """What a page colours a unit by: its packaging system, where it has one."""
+    system = unit.name.partition(":")[0]
+    return system if system in ("dpkg", "apk", "rpm") else unit.kind
 
 
 def _units(selection: Selection) -> str:
@@ -284,9 +290,9 @@ def _rules(title: str, note: str, reasons: Mapping[str, Reason], contents: Conte
         rule = known.get(name)
         bars.append(
             Bar(
-                label=f"{name}: {rule.reason}" if rule is not None else name,
+                label=name,
                 text=size(tally["size"]),
-                detail=f"{tally['files']:,} files",
+                detail=f"{tally['files']:,} files" + (f": {rule.reason}" if rule is not None else ""),
                 parts=(Part(tally["size"], colour),),
             )
         )

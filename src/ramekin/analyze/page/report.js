@@ -32,7 +32,7 @@
 
   function swatch(name) {
     const mark = make("i", { "aria-hidden": "true" });
-    mark.style.background = `var(--${name})`;
+    mark.style.background = `var(--${name}, var(--other))`;
     return mark;
   }
 
