@@ -316,6 +316,10 @@ class Caches:
         found = self._all_kept(wanted)
         missing = [asked for asked in wanted if asked not in found]
         if missing:
+            asked_first = {cache.url for cache in self.order}
+            for url, failure in list(self._down.items()):
+                if url not in asked_first:
+                    self._warn(failure, progress)
             # files of this machine are read fastest one after another
             jobs = 1 if all(cache.place.near for cache in self.order) else self._jobs
 

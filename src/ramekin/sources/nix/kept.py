@@ -10,8 +10,8 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -45,13 +45,15 @@ class Kept:
         """Those narinfos of paths with these hashes that are kept."""
         wanted = list(asked)
         rows: list[tuple[str, bytes]] = []
-        with self._using(write=False) as base:
-            for start in range(0, len(wanted) if base is not None else 0, _AT_ONCE):
+
+        def read(base: sqlite3.Connection) -> None:
+            for start in range(0, len(wanted), _AT_ONCE):
                 some = wanted[start : start + _AT_ONCE]
                 marks = ",".join("?" * len(some))
                 query = f"SELECT hash, info FROM narinfo WHERE believed = ? AND hash IN ({marks})"
-                assert base is not None
-                rows += base.execute(query, (self._believed, *some))
+                rows.extend(base.execute(query, (self._believed, *some)))
+
+        self._use(read, write=False)
         found: dict[str, NarInfo] = {}
         for name, data in rows:
             with suppress(msgspec.DecodeError):
@@ -62,16 +64,18 @@ class Kept:
         """Keep narinfos that are believed."""
         now = int(time.time())
         rows = [(self._believed, info.base[:32], msgspec.msgpack.encode(info), now) for info in infos]
-        with self._using(write=True) as base:
-            if base is not None and rows:
-                base.execute("BEGIN IMMEDIATE")
-                base.executemany("INSERT OR REPLACE INTO narinfo VALUES (?, ?, ?, ?)", rows)
-                base.execute("DELETE FROM narinfo WHERE written < ?", (now - _UNUSED,))
-                base.execute("COMMIT")
 
-    @contextmanager
-    def _using(self, *, write: bool) -> Iterator[sqlite3.Connection | None]:
-        """The opened file, or None where there is none; what it raises is the end of it."""
+        def write(base: sqlite3.Connection) -> None:
+            base.execute("BEGIN IMMEDIATE")
+            base.executemany("INSERT OR REPLACE INTO narinfo VALUES (?, ?, ?, ?)", rows)
+            base.execute("DELETE FROM narinfo WHERE written < ?", (now - _UNUSED,))
+            base.execute("COMMIT")
+
+        if rows:
+            self._use(write, write=True)
+
+    def _use(self, work: Callable[[sqlite3.Connection], None], *, write: bool) -> None:
+        """Do `work` on the file; one that fails is not used again, and removed if it is damaged."""
         with self._lock:
             try:
                 if self._base is None and not self._broken and (write or self._path.is_file()):
@@ -80,7 +84,8 @@ class Kept:
                     # a power failure may cost the file, and that costs questions only
                     self._base.execute("PRAGMA synchronous=OFF")
                     self._base.execute(_TABLE)
-                yield self._base
+                if self._base is not None:
+                    work(self._base)
             except (OSError, sqlite3.Error) as error:
                 self._broken, self._base = True, None
                 if isinstance(error, sqlite3.DatabaseError) and not isinstance(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ramekin.errors import UsageError
-from ramekin.progress import Progress
+from ramekin.progress import SILENT, Progress
 from ramekin.sources.nix import paths
 from ramekin.sources.nix.model import NixPackage
 from ramekin.sources.protocol import Arrived, Package, PackageContent, Reason, Resolution, SuiteFacts, ignored
@@ -86,6 +86,8 @@ class NixSource:
             )
         self._keys: Keys = Keys.of(settings.trusted_keys or self._configuration.trusted_keys)
         self._lock = threading.RLock()
+        # whom to tell of caches that are passed over, which nobody says when resolving
+        self._progress = SILENT
 
     @property
     def name(self) -> str:
@@ -140,6 +142,7 @@ class NixSource:
         """Bring the channel's files up to date and give the digest of all that `resolve` depends on."""
         from ramekin.store import digest as digests
 
+        self._progress = progress
         state = self.names.refresh(progress, force=force)
         return digests.of("\n".join(["nix", self.caches.identity, state]).encode())
 
@@ -150,7 +153,7 @@ class NixSource:
         nothing: a store path has no wishes.
         """
         found = [(words, one) for words in requests for one in self.names.find(words, architecture)]
-        infos = self.caches.closure([one.base for _, one in found])
+        infos = self.caches.closure([one.base for _, one in found], self._progress)
         reasons: dict[str, Reason] = {}
         asked: dict[str, Found] = {}
         for words, one in found:
