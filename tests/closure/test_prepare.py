@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from closure.shelf import MTIME, package, ready
 
-from ramekin.closure import slices
+from ramekin.closure import model, slices
+from ramekin.closure.model import PackageFacts
 from ramekin.image.tree import Tree, directory, file, symlink
 
 
@@ -56,3 +57,8 @@ def test_odd_paths_survive() -> None:
     prepared = ready(content)
     assert {"usr/share/a\nb", "usr/share/\udcff"} <= set(prepared.tree)
     assert len(list(prepared.facts.claimed())) == 2
+
+
+def test_facts_that_are_no_unicode_can_be_kept() -> None:
+    facts = PackageFacts("demo", "1", "amd64", handled=("rm caf\udce9",))
+    assert model.decode(model.encode(facts)).handled == ("rm caf\\udce9",)

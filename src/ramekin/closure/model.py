@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -194,8 +195,24 @@ class Prepared:
 
 
 def encode(facts: PackageFacts) -> bytes:
-    """The JSON of `facts`; the same bytes for equal facts."""
-    return msgspec.json.encode(facts)
+    """The JSON of `facts`; the same bytes for equal facts.
+
+    Scripts and names in bytes that are no UTF-8 are told with escapes.
+    """
+    try:
+        return msgspec.json.encode(facts)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_readable(msgspec.to_builtins(facts)))
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [_readable(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _readable(part) for name, part in value.items()}
+    return value
 
 
 def decode(data: bytes) -> PackageFacts:

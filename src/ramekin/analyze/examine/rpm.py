@@ -1,21 +1,27 @@
-"""RPM databases: packages and their files (rpm's header format; the tables of its SQLite backend).
+"""RPM databases: packages and their files, whatever the backend (rpm's header format).
 
-Databases in Berkeley DB or ndb, which older and SUSE systems have, are noted and not read.
+- `rpmdb.sqlite`: the table Packages;
+- `Packages`: a hash of Berkeley DB (db_page.h), as systems before 2020 have;
+- `Packages.db`: slots and blobs of rpm's own ndb (rpmpkg.c), as SUSE has.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ramekin.analyze.examine import Data
 
 NAME = "rpm"
-_MOST = 512 << 20
+_MOST = 128 << 20
 _TAG_NAME, _TAG_VERSION, _TAG_RELEASE, _TAG_EPOCH, _TAG_ARCH, _TAG_SOURCE = 1000, 1001, 1002, 1003, 1022, 1044
 _TAG_INDEXES, _TAG_BASENAMES, _TAG_FOLDERS = 1116, 1117, 1118
 _INT32, _STRING, _STRINGS, _I18N = 4, 6, 8, 9
+_BDB_HASH = 0x061561
+_HASH_PAGES, _OVERFLOW_PAGE = (2, 13), 7
+_KEY_DATA, _OFF_PAGE = 1, 3
 _BACKENDS = {"rpmdb.sqlite": "sqlite", "Packages": "bdb", "Packages.db": "ndb"}
 
 
@@ -25,9 +31,27 @@ def wants(path: str, size: int, head: bytes) -> bool:
 
 
 def examine(path: str, data: Data) -> dict[str, Any] | None:
+    """Keys: backend (`sqlite`, `bdb`, `ndb`; `damaged` when it cannot be read), packages."""
     backend = _BACKENDS[path.rpartition("/")[2]]
-    if backend != "sqlite":
-        return {"backend": backend, "packages": []}
+    try:
+        blobs = {"sqlite": _sqlite, "bdb": _bdb, "ndb": _ndb}[backend](data)
+        found = [package for blob in _bounded(blobs, len(data)) if (package := _package(blob)) is not None]
+    except (struct.error, IndexError, OverflowError, MemoryError):
+        return {"backend": "damaged", "packages": []}
+    return {"backend": backend, "packages": sorted(found, key=lambda package: str(package["name"]))}
+
+
+def _bounded(blobs: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """No more bytes than the database has: its parts may name one another again and again."""
+    spent = 0
+    for blob in blobs:
+        spent += len(blob)
+        if spent > size:
+            raise IndexError("its packages are larger than itself")
+        yield blob
+
+
+def _sqlite(data: Data) -> Iterator[bytes]:
     import sqlite3
 
     # a database in write-ahead mode (format 2) cannot be opened in memory; one without its log is as format 1
@@ -36,16 +60,64 @@ def examine(path: str, data: Data) -> dict[str, Any] | None:
     connection = sqlite3.connect(":memory:")
     try:
         connection.deserialize(bytes(image))
-        packages = [
-            found
-            for (blob,) in connection.execute("SELECT blob FROM Packages ORDER BY hnum")
-            if isinstance(blob, bytes) and (found := _package(blob)) is not None
-        ]
-    except (sqlite3.Error, OverflowError, MemoryError):
-        return {"backend": "damaged", "packages": []}
+        rows = connection.execute("SELECT blob FROM Packages ORDER BY hnum")
+        yield from (blob for (blob,) in rows if isinstance(blob, bytes))
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise IndexError(str(error)) from None
     finally:
         connection.close()
-    return {"backend": backend, "packages": packages}
+
+
+def _bdb(data: Data) -> Iterator[bytes]:
+    """The values of a hash of Berkeley DB, of which the keys are numbers; number 0 is the last one given."""
+    sign = "<" if data[12:16] == b"\x61\x15\x06\x00" else ">"
+    (magic,) = struct.unpack_from(sign + "I", data, 12)
+    (size,) = struct.unpack_from(sign + "I", data, 20)
+    if magic != _BDB_HASH or not 512 <= size <= 65536:
+        raise IndexError("it is no hash of Berkeley DB")
+    for start in range(size, len(data) - size + 1, size):
+        if data[start + 25] not in _HASH_PAGES:
+            continue
+        (entries,) = struct.unpack_from(sign + "H", data, start + 20)
+        places = struct.unpack_from(f"{sign}{min(entries, size // 2 - 13)}H", data, start + 26)
+        for place, key in zip(places[1::2], places[::2], strict=False):
+            if key >= size or place >= key:
+                raise IndexError("a page names an item beyond it")
+            at = start + place
+            if data[at] == _OFF_PAGE:
+                page, length = struct.unpack_from(sign + "II", data, at + 4)
+                yield _overflow(data, sign, size, page, length)
+            elif data[at] == _KEY_DATA and key - place > 16:
+                yield bytes(data[at + 1 : start + key])
+
+
+def _overflow(data: Data, sign: str, size: int, page: int, length: int) -> bytes:
+    """A value on pages of its own, each of which names the next."""
+    if length > len(data):
+        raise IndexError("a value is larger than the database")
+    found = bytearray()
+    while page and len(found) < length:
+        start = page * size
+        page, _, count = struct.unpack_from(sign + "IHH", data, start + 16)
+        if data[start + 25] != _OVERFLOW_PAGE or not 0 < count <= size - 26:
+            raise IndexError("a value leads to a page of another kind")
+        found += data[start + 26 : start + 26 + count]
+    return bytes(found[:length])
+
+
+def _ndb(data: Data) -> Iterator[bytes]:
+    """The blobs of ndb: pages of slots at the start say where each one is, in blocks of 16 bytes."""
+    magic, _, _, pages = struct.unpack_from("<4sIII", data, 0)
+    if magic != b"RpmP" or not 0 < pages <= len(data) >> 12:
+        raise IndexError("it is no database of ndb")
+    for place in range(32, pages << 12, 16):
+        slot, number, block, _ = struct.unpack_from("<4sIII", data, place)
+        if slot != b"Slot" or not number:
+            continue
+        head, which, _, length = struct.unpack_from("<4sIII", data, block << 4)
+        if head != b"BlbS" or which != number:
+            raise IndexError("a slot leads to what is no blob")
+        yield bytes(data[(block << 4) + 16 : (block << 4) + 16 + length])
 
 
 def _package(blob: bytes) -> dict[str, Any] | None:
