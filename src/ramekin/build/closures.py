@@ -166,9 +166,8 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
 
     _others((*request.keep, *request.drop), resolution)
     paths = parted(resolution, "nix", request)
-    closed = storepaths.close(paths, request, how, bench)
     if there == {"nix"}:
-        return closed
+        return storepaths.close(paths, request, how, bench)
     part = parted(resolution, "debian", request)
     # what is kept by name may be of either kind
     own = _mine((*request.keep, *request.drop), part)
@@ -178,7 +177,8 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
         keep=tuple(name for name in request.keep if name in own),
         drop=tuple(name for name in request.drop if name in own),
     )
-    return _both(_close_debian(part, debian, how, bench), closed)
+    first = _close_debian(part, debian, how, bench)
+    return _both(first, storepaths.close(paths, request, how, bench))
 
 
 def _mine(names: Sequence[str], resolution: Resolution) -> frozenset[str]:
@@ -206,6 +206,7 @@ def _both(first: Closed, second: Closed) -> Closed:
         (*first.facts, *second.facts),
         followed,
         (*first.gone, *second.gone),
+        tuple(text for text in first.unmatched if text in second.unmatched),
     )
 
 
@@ -234,7 +235,7 @@ def _close_debian(resolution: Resolution, request: ImageRequest, how: Preparatio
     packages = tuple(package for package in resolution.packages if package.name in followed.names)
     bench.keep_only(packages)
     facts = tuple(examined[package.name].facts for package in packages)
-    return Closed(packages, facts, followed, followed.files, _unmatched(request, followed, examined))
+    return Closed(packages, facts, followed, followed.files, unmatched(request, followed, examined))
 
 
 def prove(closed: Closed, how: Preparation, bench: Bench, *, present: Sequence[str]) -> None:
@@ -351,9 +352,7 @@ def _asked(request: ImageRequest, resolution: Resolution) -> Asked:
     )
 
 
-def _unmatched(
-    request: ImageRequest, followed: Followed, examined: Mapping[str, Examined]
-) -> tuple[str, ...]:
+def unmatched(request: ImageRequest, followed: Followed, examined: Mapping[str, Examined]) -> tuple[str, ...]:
     """What to say of globs of the request that match nothing."""
     from ramekin.closure.follow import globs
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from ramekin.build.closures import Closed, parted
+from ramekin.build.closures import Closed, parted, unmatched
 from ramekin.build.configure import Start
 from ramekin.build.packages import Bench, Preparation, examine
 from ramekin.build.request import ImageRequest, NixChoices, split_kind
@@ -91,7 +91,11 @@ def close(resolution: Resolution, request: ImageRequest, how: Preparation, bench
         followed = follow.packages(resolution, evidence, asked, names)
     packages = tuple(package for package in resolution.packages if package.name in followed.names)
     return Closed(
-        packages, tuple(examined[package.name].facts for package in packages), followed, followed.files
+        packages,
+        tuple(examined[package.name].facts for package in packages),
+        followed,
+        followed.files,
+        unmatched(request, followed, examined),
     )
 
 

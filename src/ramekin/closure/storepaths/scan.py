@@ -106,7 +106,7 @@ def detail(ready: Prepared, references: Iterable[str]) -> PackageDetail:
             if data[:4] == elves.MAGIC:
                 _of_elf(data, number, known, found, elf_files)
             else:
-                for kind, path in _of_text((data,) if data else _chunks(entry), known):
+                for kind, path in _of_text(((data, len(data)),) if data else _chunks(entry), known):
                     _note(found, kind, path, number)
     named = [target for _, target in found] + [folder for elf in elf_files for folder in elf.search]
     left -= {known.get(path[11:43], "") for path in named if path.startswith("/nix/store/")}
@@ -128,19 +128,22 @@ def _note(found: Found, kind: Kind, target: str, number: int) -> None:
     found.setdefault((kind, target), {})[number] = None
 
 
-def _chunks(entry: Entry) -> Iterator[bytes]:
+def _chunks(entry: Entry) -> Iterator[tuple[bytes, int]]:
+    """The bytes of a file, and up to where in them what begins is there to its end; the rest comes again."""
     assert entry.content is not None
     with entry.content.open() as stream:
-        before = b""
-        while data := stream.read(_CHUNK):
-            yield before + data
-            before = data[-_OVERLAP:]
+        data = stream.read(_CHUNK)
+        while following := stream.read(_CHUNK):
+            whole = max(len(data) - _OVERLAP, 0)
+            yield data, whole
+            data = data[whole:] + following
+        yield data, len(data)
 
 
-def _of_text(chunks: Iterable[bytes], known: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:
+def _of_text(chunks: Iterable[tuple[bytes, int]], known: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:
     """What any file names."""
     first = True
-    for data in chunks:
+    for data, whole in chunks:
         end = -1
         if first and data[:2] == b"#!":
             end = data.find(b"\n", 0, 4096)
@@ -148,6 +151,8 @@ def _of_text(chunks: Iterable[bytes], known: Mapping[str, str]) -> Iterator[tupl
                 yield Kind.INTERPRETER, line(shell[0].decode("utf-8", "surrogateescape"))
         first = False
         for place, path in _mentions(data, known):
+            if place >= whole:
+                break
             yield (Kind.INTERPRETER if place < end else Kind.PATH), path
 
 
@@ -171,7 +176,7 @@ def _of_elf(data: bytes, number: int, known: Mapping[str, str], found: Found, el
     try:
         read = elves.read(data)
     except elves.BadElf:
-        for kind, path in _of_text((data,), known):
+        for kind, path in _of_text(((data, len(data)),), known):
             _note(found, kind, path, number)
         return
     elf_files.append(
@@ -187,7 +192,7 @@ def _of_elf(data: bytes, number: int, known: Mapping[str, str], found: Found, el
         )
     )
     search = ":".join(read.search).encode("utf-8", "surrogateescape")
-    start = data.find(search) if search else -1
+    start = data.find(search + b"\0") if search else -1
     end = start + len(search) if start >= 0 else -1
     for place, path in _mentions(data, known):
         if not start <= place < end:
@@ -209,7 +214,7 @@ def _by_hash(entries: Sequence[Entry], bases: Sequence[str]) -> Iterator[tuple[i
             return
         if entry.kind is not EntryKind.FILE or entry.size < 32:
             continue
-        for data in _chunks(entry):
+        for data, _ in _chunks(entry):
             for base in [base for base in left if base[:32].encode() in data]:
                 left.remove(base)
                 yield number, base
