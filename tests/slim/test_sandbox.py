@@ -124,9 +124,12 @@ def test_many_bytes_go_through_both_ways_and_ends_are_heard(root: Rootfs) -> Non
         host, port = running.address(7).split(":")
         data = os.urandom(3 << 20)
         with socket.create_connection((host, int(port)), timeout=20) as connection:
-            writer = threading.Thread(
-                target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR))
-            )
+
+            def pour() -> None:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+
+            writer = threading.Thread(target=pour)
             writer.start()
             back = b""
             while block := connection.recv(1 << 16):

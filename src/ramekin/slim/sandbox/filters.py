@@ -21,7 +21,7 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _X32 = 0x40000000
 """Numbers from here on are of x86-64's x32."""
 
-_SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 3, 1 << 5
+_SET_MODE_FILTER, _SPEC_ALLOW, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 2, 1 << 3, 1 << 5
 
 NEW_NAMESPACES = 0x7E020000
 """The flags of clone(2) that make namespaces."""
@@ -107,7 +107,9 @@ def install(program: bytes, number: int) -> int:
     code = ctypes.create_string_buffer(program)
     pointer = ctypes.create_string_buffer(struct.pack("HP", len(program) // 8, ctypes.addressof(code)))
     # a program of many signals would else be interrupted before it was heard; older kernels do not know that
-    for flags in (_NEW_LISTENER | _WAIT_KILLABLE, _NEW_LISTENER):
+    for more in (_WAIT_KILLABLE, 0):
+        # the filter only watches, so that the processor need not be slowed down for it
+        flags = _NEW_LISTENER | _SPEC_ALLOW | more
         listener = int(libc.syscall(number, _SET_MODE_FILTER, flags, pointer))
         if listener >= 0:
             return listener
