@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -140,3 +143,57 @@ def damages(path: str, data: bytes) -> None:
         found.append(rpm.examine(path, broken))
         found.append(rpm.examine(path, data[:place]))
     assert all(one is not None and one["backend"] for one in found)
+
+
+def layer_of(folder: Path, name: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.add(folder, arcname=name)
+    return out.getvalue()
+
+
+def test_gems_that_are_installed_own_their_files(
+    tools: Callable[..., Callable[..., str]], tmp_path: Path, store: Store
+) -> None:
+    ruby = tools("bookworm", "ruby3.1", "ruby-rubygems")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/demo_gem.rb").write_text("module DemoGem; end\n")
+    (tmp_path / "demo.gemspec").write_text(
+        "Gem::Specification.new { |s| s.name = 'demo-gem'; s.version = '1.2.3.pre4'; s.summary = 'x'; "
+        "s.authors = ['x']; s.files = ['lib/demo_gem.rb'] }\n"
+    )
+    ruby(tmp_path, "gem3.1", "build", "demo.gemspec")
+    ruby(tmp_path, "gem3.1", "install", "--local", "--install-dir", "/mnt/gems", "demo-gem-1.2.3.pre4.gem")
+    stacked = stack(read(store, image_of(store, [layer_of(tmp_path / "gems", "var/lib/gems/3.1.0")])))
+    found = owners(stacked)
+    root = "var/lib/gems/3.1.0"
+    for path in (
+        f"{root}/gems/demo-gem-1.2.3.pre4/lib/demo_gem.rb",
+        f"{root}/specifications/demo-gem-1.2.3.pre4.gemspec",
+        f"{root}/cache/demo-gem-1.2.3.pre4.gem",
+    ):
+        package = found.package(path)
+        assert package is not None, path
+        assert (package.system, package.name, package.version) == ("ruby", "demo-gem", "1.2.3.pre4")
+
+
+def test_what_composer_installed_owns_its_files(
+    tools: Callable[..., Callable[..., str]], tmp_path: Path, store: Store
+) -> None:
+    composer = tools("bookworm", "composer", "php-cli")
+    package = tmp_path / "package"
+    (package / "src").mkdir(parents=True)
+    (package / "src/Demo.php").write_text("<?php class Demo {}\n")
+    (package / "composer.json").write_text(
+        json.dumps({"name": "acme/demo", "version": "2.1.0", "autoload": {"classmap": ["src"]}})
+    )
+    here = {"type": "path", "url": "../package", "options": {"symlink": False}}
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/composer.json").write_text(
+        json.dumps({"repositories": [here, {"packagist.org": False}], "require": {"acme/demo": "2.1.0"}})
+    )
+    composer(tmp_path, "composer", "install", "--no-interaction", "--working-dir=/mnt/app")
+    stacked = stack(read(store, image_of(store, [layer_of(tmp_path / "app", "srv/app")])))
+    found = owners(stacked).package("srv/app/vendor/acme/demo/src/Demo.php")
+    assert found is not None
+    assert (found.system, found.name, found.version.lstrip("v")) == ("php", "acme/demo", "2.1.0")

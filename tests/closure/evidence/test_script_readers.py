@@ -118,6 +118,14 @@ use Nothing::There;
     assert languages.perl_module("usr/share/perl5/JSON/PP.pm") == "JSON::PP"
 
 
+def test_php_includes_what_lies_beside_it() -> None:
+    source = b"<?php require_once __DIR__ . '/../Psr/Log/autoload.php'; include(dirname(__FILE__).'/x.php');"
+    assert languages.php_beside(source, "usr/share/php/Demo/autoload.php") == {
+        "/usr/share/php/Psr/Log/autoload.php",
+        "/usr/share/php/Demo/x.php",
+    }
+
+
 def test_ruby_php_and_node_name_what_they_load() -> None:
     assert languages.ruby(b"require 'net/http'\n# require 'no'\nautoload :Set, 'set'\n") == {
         "net/http",

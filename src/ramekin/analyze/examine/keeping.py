@@ -23,6 +23,7 @@ _PATHS = frozenset(
     }
 )
 _FOLDERS = ("var/lib/dpkg/status.d/", "etc/ld.so.conf.d/")
+_COMPOSER = "/vendor/composer/installed.json"
 _NAMES = ("/RECORD", "/installed-files.txt", "/SOURCES.txt")
 
 
@@ -34,4 +35,6 @@ def wants(path: str, size: int) -> bool:
         return True
     if path.startswith("var/lib/dpkg/info/"):
         return path.endswith(".list")
+    if path.endswith(_COMPOSER):
+        return True
     return path.endswith(_NAMES) and path.rpartition("/")[0].endswith((".dist-info", ".egg-info"))

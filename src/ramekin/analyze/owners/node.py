@@ -6,37 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ramekin.analyze.owners.folders import beneath
 from ramekin.analyze.owners.model import Claim, Package
 from ramekin.analyze.stack import Stack
-from ramekin.image.tree import Kind
 
 
 def claims(stack: Stack) -> Iterator[Claim]:
     """Every package that has a package.json."""
-    roots: dict[str, list[str]] = {}
     packages: dict[str, Package] = {}
     for path in stack.files:
         if path.endswith("/package.json") and (found := stack.traits(path).get("node")) is not None:
-            folder = path.rpartition("/")[0]
-            packages[folder] = Package("node", found["name"], found["version"])
-            roots[folder] = []
-    if not roots:
-        return
-    nearest: dict[str, str] = {"": ""}
-
-    def root_of(folder: str) -> str:
-        passed = []
-        while folder not in nearest and folder not in roots:
-            passed.append(folder)
-            folder = folder.rpartition("/")[0]
-        root = nearest.get(folder, folder)
-        nearest.update((one, root) for one in passed)
-        return root
-
-    for path, placed in stack.files.items():
-        if placed.file.kind is Kind.DIRECTORY or "node_modules/" not in path:
-            continue
-        if root := root_of(path.rpartition("/")[0]):
-            roots[root].append(path)
-    for folder, paths in roots.items():
+            packages[path.rpartition("/")[0]] = Package("node", found["name"], found["version"])
+    for folder, paths in beneath(stack, packages, within="node_modules/").items():
         yield packages[folder], paths

@@ -4,6 +4,7 @@ for.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Collection
 
@@ -19,6 +20,10 @@ _RUBY = (
 )
 _PHP = tuple(
     re.compile(word + rb"(?:_once)?[ \t(]+['\"]([A-Za-z0-9_./+-]+)['\"]") for word in (b"require", b"include")
+)
+_PHP_HERE = re.compile(
+    rb"(?:require|include)(?:_once)?[ \t(]+(?:__DIR__|dirname[ \t]*\([ \t]*__FILE__[ \t]*\))"
+    rb"[ \t]*\.[ \t]*['\"](/[A-Za-z0-9_./+-]+)['\"]"
 )
 _NODE = (
     re.compile(rb"require[ \t]*\([ \t]*['\"]([@A-Za-z0-9_./:-]+)['\"]"),
@@ -98,6 +103,12 @@ def ruby(data: bytes) -> set[str]:
 def php(data: bytes) -> set[str]:
     """Files that PHP source includes by a constant name."""
     return {name.decode("ascii") for pattern in _PHP for name in pattern.findall(data)}
+
+
+def php_beside(data: bytes, path: str) -> set[str]:
+    """Files (absolute) that the PHP source at a tree path includes by a name that begins with its folder."""
+    folder = "/" + path.rpartition("/")[0]
+    return {posixpath.normpath(folder + name.decode("ascii")) for name in _PHP_HERE.findall(data)}
 
 
 def node(data: bytes) -> set[str]:

@@ -359,6 +359,8 @@ class _Scan:
                 "erlang": languages.erlang,
             }
             file.add(_LANGUAGES[language], read[language](data))
+            if language == "php":
+                file.add(Kind.PHP, languages.php_beside(data, file.path))
         if language != "shell":
             file.add(Kind.COMMAND, (name for name in self.declared if _quotes(name, data)))
         if b"OSSL_PROVIDER_load" in data:
