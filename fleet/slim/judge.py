@@ -11,6 +11,7 @@ inside that network. A check of checks.yaml has a name and is one of
     - {check: …, exec: [program, …], stdin: …, exit: 0, has: […]}       in the running container
     - {check: …, run: [argument, …], entrypoint: […]}                  a container of its own
     - {check: …, tcp: 6379, send: "PING\\r\\n", has: [PONG]}
+    - {check: …, user-of-program: 999}
     - {check: …, steps: [such as these, in which `take: {name: regex}` gives `{name}` to later ones]}
 
 Cookies last for one check. `status` is 200 and `exit` 0 where nothing is said; `within` are seconds in which a
@@ -333,6 +334,11 @@ def _step(step: Check, session: Session) -> None:
                 text += data.decode(errors="replace")
                 if all(part in text for part in step["has"]):
                     break
+    elif "user-of-program" in step:
+        assert session.server is not None
+        text = Path(f"/proc/{session.server.pid}/status").read_text()
+        if f"Uid:\t{step['user-of-program']}\t" not in text:
+            raise Wrong(f"it runs as another user: {_short(text)}")
     else:
         text = _request(step, session)
     for part in step.get("has", ()):

@@ -7,8 +7,8 @@ if [ "${1#-}" != "$1" ] || [ "${1%.conf}" != "$1" ]; then
 fi
 
 if [ "$1" = redis-server ] && [ "$(id -u)" = 0 ]; then
-    find . \! -user redis -exec chown redis '{}' +
-    exec gosu redis "$0" "$@"
+    chown -R redis .
+    exec setpriv --reuid=redis --regid=redis --clear-groups "$0" "$@"
 fi
 
 umask 0077

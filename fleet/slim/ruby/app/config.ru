@@ -1,0 +1,4 @@
+require_relative 'larder'
+
+use Rack::Deflater
+run Larder
