@@ -287,8 +287,8 @@ class _Package(msgspec.Struct):
     meta: _Meta = msgspec.field(default_factory=_Meta)
 
 
-class _File(msgspec.Struct):
-    packages: dict[str, _Package]
+class _Outer(msgspec.Struct):
+    packages: msgspec.Raw = msgspec.Raw(b"")
 
 
 def _plain(url: str, data: bytes) -> bytes:
@@ -307,10 +307,10 @@ def _plain(url: str, data: bytes) -> bytes:
 def _listed(url: str, data: bytes) -> Iterator[Listed]:
     plain = _plain(url, data)
     try:
-        try:
-            packages = msgspec.json.decode(plain, type=_File).packages
-        except msgspec.ValidationError:
-            packages = msgspec.json.decode(plain, type=dict[str, _Package])
+        # a channel puts them into an object of their own, `nix-env --query --json` does not
+        within = msgspec.json.decode(plain, type=_Outer).packages
+        inner = within if memoryview(within).nbytes else plain
+        packages = msgspec.json.decode(inner, type=dict[str, _Package])
     except msgspec.DecodeError as error:
         raise FormatError(f"{url} is not a list of packages: {error}") from None
     for attribute in sorted(packages):

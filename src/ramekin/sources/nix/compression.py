@@ -47,15 +47,15 @@ class _Brotli(io.RawIOBase):
                 if self._stream.read(1):
                     raise self._refuse("has bytes after its end")
                 return 0
-            data = b""
-            if self._decoder.can_accept_more_data():
-                data = self._stream.read(_INPUT)
-                if not data:
-                    raise self._refuse("is truncated")
+            wants_more = self._decoder.can_accept_more_data()
+            data = self._stream.read(_INPUT) if wants_more else b""
             try:
                 self._rest = memoryview(self._decoder.process(data, output_buffer_limit=len(buffer)))
             except self._error:
                 raise self._refuse("is damaged") from None
+            # without more input, it may still have had output
+            if wants_more and not data and not self._rest and not self._decoder.is_finished():
+                raise self._refuse("is truncated")
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]

@@ -122,7 +122,7 @@ class Names:
         if found is not None or "#" in text:
             return (found,) if found is not None else self.find(text, architecture)
         words = Words.of(text)
-        listed = self._listed(words, architecture)
+        listed = self._listed(words, architecture, every=True)
         if not listed:
             return self._by_path(words, architecture, every=True)
         all_: dict[str, Found] = {}
@@ -186,42 +186,41 @@ class Names:
             )
         return self._channel.index(SILENT)
 
-    def _listed(self, words: Words, architecture: str) -> list[Listed]:
-        """The packages that a name may mean, the likeliest first."""
+    def _listed(self, words: Words, architecture: str, *, every: bool = False) -> list[Listed]:
+        """The packages that a name means, the likeliest first; or `every` one that it may, newest first."""
         from ramekin.sources.nix import versions
 
         index = self._index(words.name)
-        found: tuple[Listed, ...] = ()
-        for column in ("attribute", "pname", "name"):
-            found = index.packages(column, words.name)
-            if found:
-                break
-        else:
-            attribute, dot, output = words.name.rpartition(".")
-            if dot and not words.outputs:
-                found = tuple(
-                    replace(one, installed=(output,), output=output)
-                    for one in index.packages("attribute", attribute)
-                    if any(output == name for name, _ in one.outputs)
-                )
-        if not found:
-            return []
         # the files may have been made on another system: names are the same on all
         system = SYSTEMS.get(architecture, architecture)
-        own = [one for one in found if one.system in ("", system)] or list(found)
-        if words.version:
-            right = [one for one in own if one.version == words.version]
-            if not right:
-                there = sorted({one.version for one in own}, key=versions.key, reverse=True)
-                raise NotFoundError(
-                    f"{self._channel_name} has no {words.name} of version {words.version}",
-                    hint=f"it has {', '.join(there[:5])}",
-                )
-            own = right
-        own.sort(key=lambda one: (one.attribute != words.name, len(one.attribute), one.attribute))
-        own.sort(key=lambda one: versions.key(one.version), reverse=True)
-        own.sort(key=lambda one: one.attribute != words.name)
-        return own
+        own: dict[str, Listed] = {}
+        others: set[str] = set()
+        for column in ("attribute", "pname", "name"):
+            found = index.packages(column, words.name)
+            for one in [one for one in found if one.system in ("", system)] or found:
+                if not words.version or one.version == words.version:
+                    own.setdefault(one.attribute, one)
+                else:
+                    others.add(one.version)
+            if own and not every:
+                break
+        if not own and others:
+            there = sorted(others, key=versions.key, reverse=True)
+            raise NotFoundError(
+                f"{self._channel_name} has no {words.name} of version {words.version}",
+                hint=f"it has {', '.join(there[:5])}",
+            )
+        attribute, dot, output = words.name.rpartition(".")
+        if not own and dot and not words.outputs:
+            for one in index.packages("attribute", attribute):
+                if any(output == name for name, _ in one.outputs):
+                    own[attribute] = replace(one, installed=(output,), output=output)
+        listed = list(own.values())
+        listed.sort(key=lambda one: (len(one.attribute), one.attribute))
+        listed.sort(key=lambda one: versions.key(one.version), reverse=True)
+        if not every:
+            listed.sort(key=lambda one: one.attribute != words.name)
+        return listed
 
     @property
     def _channel_name(self) -> str:
