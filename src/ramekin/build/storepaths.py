@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from ramekin.build.closures import Closed, parted, unmatched
+from ramekin.build.closures import Closed, kinds, parted, unmatched
 from ramekin.build.configure import Start
 from ramekin.build.packages import Bench, Preparation, examine
 from ramekin.build.request import ImageRequest, NixChoices, split_kind
@@ -136,7 +136,7 @@ def finish(
         gone={file.path for file in closed.gone},
         present={entry.path for entry in entries if entry.kind is not Kind.DIRECTORY},
         folders={entry.path for entry in entries if entry.kind is Kind.DIRECTORY},
-        local=any(package.kind != "nix" for package in closed.packages),
+        local="debian" in kinds(request),
         links=choices(request).links is not False,
     )
     trees = [(PROFILE, made.tree)]
