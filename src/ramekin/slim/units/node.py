@@ -130,11 +130,18 @@ class NodeRules:
 
 
 def _required(manifest: Mapping[str, Any]) -> list[str]:
+    """Packages that a manifest asks for; a peer that it calls optional is for those who use it."""
     found: set[str] = set()
     for field in _REQUIRED:
         value = manifest.get(field)
         if isinstance(value, dict | list):
             found.update(str(name) for name in value)
+    told = manifest.get("peerDependenciesMeta")
+    if isinstance(told, dict):
+        firm = manifest.get("dependencies")
+        for name, value in told.items():
+            if isinstance(value, dict) and value.get("optional") and name not in (firm or ()):
+                found.discard(str(name))
     return sorted(found)
 
 

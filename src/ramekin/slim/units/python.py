@@ -164,7 +164,7 @@ class PythonRules:
 
     def begin_module(self, unit: Known, by: str, because: str) -> None:
         """A module of a standard library stays: its package does, and what it imports by made-up names."""
-        name = by if by in ("interpreter-start", "dynamic") else "standard-library"
+        name = by if by in ("interpreter-start", "dynamic", "embedded") else "standard-library"
         self._all.fill(unit, name, because)
         self._use(unit.root)
         version, _, module = unit.name.partition(":")
@@ -179,6 +179,21 @@ class PythonRules:
         version = folder.rpartition("/")[2]
         for name in sorted(rule("interpreter-start").names):
             self._modules(version, name, "interpreter-start", "the interpreter imports it by itself")
+
+    def embedded(self, path: str) -> None:
+        """The library of an interpreter stays: where no interpreter does, a program has it inside, and what
+        that imports nobody sees.
+        """
+        found = re.match(r"libpython(3\.\d+)", path.rpartition("/")[2])
+        if found is None or not self._all.whole:
+            return
+        program = re.compile(r".*bin/python" + re.escape(found[1]) + r"\Z")
+        if any(program.match(other) for other in self._all.kept):
+            return
+        for name in sorted(self._all.units):
+            if name.startswith(f"python{found[1]}:"):
+                if name.partition(":")[2] not in rule("developers").names:
+                    self._all.begin(name, f"/{path} stays, which programs have inside", "embedded")
 
     def _modules(self, version: str, pattern: str, name: str, because: str) -> None:
         if "*" in pattern:

@@ -25,6 +25,7 @@ _REGION = re.compile(r":?[A-Z][A-Za-z_]+/[A-Za-z_/+-]+\Z")
 _TWICE = re.compile(r"usr/share/zoneinfo/(?:posix|right)/.*", re.DOTALL)
 _LIBC = re.compile(r"(?:libc\.so\.6|libc\.musl-\w+\.so\.1|ld-[\w.-]+|libc-[\d.]+\.so)\Z")
 _MOST_IN_FOLDER = 2000
+_NAMED = ("companion", "correction", "add-on")
 _NAMES = frozenset((Shown.PATH, Shown.SETTING, Shown.COMMAND, Shown.SERVICE))
 """Evidence by names: what programs and libraries name of Essential packages does not count, for most of them
 name tools that only a whole system has."""
@@ -56,7 +57,7 @@ class SystemRules:
                 or ("/gconv/" in path and "gconv" not in self._all.begun)
             )
 
-        self._all.fill(unit, by if by in ("companion", "correction") else "package", because, but=is_part)
+        self._all.fill(unit, by if by in _NAMED else "package", because, but=is_part)
         if unit.package is None:
             return
         for name in correction.needs if correction else ():
@@ -102,6 +103,18 @@ class SystemRules:
         for other_path in unit.paths:
             if other_path in self._all.kept:
                 self._all.todo.append(other_path)
+        self._add_ons(unit, path)
+
+    def _add_ons(self, unit: Known, path: str) -> None:
+        """Packages that extend one whose program ran: they depend on it and put files where it has its own."""
+        assert unit.package is not None
+        names = {unit.package.name, *unit.package.provides}
+        folders = _private(unit.paths)
+        for other in self._packages.values():
+            if other is unit or other.package is None or not names & other.package.depends:
+                continue
+            if folders & _private(other.paths):
+                self._all.begin(other.name, f"it adds to {unit.name}, and /{path} ran", "add-on")
 
     def word(self, path: str, unit: Known, word: str) -> None:
         """A program that starts others holds the name of a command: one of a declared package stays."""
@@ -200,6 +213,8 @@ class SystemRules:
         unit = self._all.of[path]
         if policies.language_of(path) == "shell" and policies.is_command(path):
             self._shell = self._shell or path
+        if name.startswith("libpython3."):
+            self._all.python.embedded(path)
         if name.startswith("libpam.so"):
             for other in list(self._all.contents.below("etc/pam.d")):
                 if other in self._all.kept:
@@ -239,6 +254,19 @@ class SystemRules:
                 self._all.keep(path, which, because, sought=False, enter=False)
                 if self._all.contents.kind(path) is Kind.SYMLINK:
                     self._all.lead(path, which, because, sought=False)
+
+
+def _private(paths: list[str]) -> frozenset[str]:
+    """Folders that packages do not share unless one extends the other."""
+    return frozenset(
+        folder
+        for folder in (path.rpartition("/")[0] for path in paths)
+        if folder.startswith(("usr/lib/", "usr/libexec/", "usr/share/"))
+        and folder.count("/") > 2
+        and not folder.startswith(("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/lintian/"))
+        and "/systemd/" not in folder
+        and not policies.load().module_folders.match("/" + folder)
+    )
 
 
 def _drops(drops: Any, path: str) -> bool:
