@@ -7,30 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from ramekin import workers
 from ramekin.analyze.model import Outline, ReadImage
-from ramekin.errors import DigestMismatchError, FormatError
+from ramekin.errors import DigestMismatchError, FormatError, NotFoundError
 from ramekin.image import oci
 from ramekin.image.image import Image
 from ramekin.image.oci import Config, Descriptor, Manifest, Platform, RootFS
 from ramekin.image.reference import Reference
 from ramekin.image.transports import platforms
 from ramekin.progress import SILENT, Progress
+from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
+MOST_BESIDE = 1000
+"""Entries of an index that are looked at for attestations."""
 DEPTH = 4
 """Indexes of indexes that are followed until an image is met."""
 
 
-def outline(image: Image, *, name: str, platform: Platform | None = None) -> Outline:
+def outline(image: Image, *, name: str, platform: Platform | None = None, attested: bool = False) -> Outline:
     """The image, or of an index the one for `platform` (default: this machine's), by its documents alone.
 
-    `FormatError` when it is no image of files, or when its config has not as many layers as its manifest.
+    With `attested` its referrers include what the index itself attests of it. `FormatError` when it is no
+    image of files, or when its config has not as many layers as its manifest.
     """
+    beside: tuple[Descriptor, ...] = ()
     for _ in range(DEPTH):
         if not image.is_index:
             break
-        image = platforms.single(image, platform)
+        index, image = image, platforms.single(image, platform)
+        if attested:
+            beside += _attestations(index, image.root.digest)
     if image.root.media_type not in oci.MANIFESTS:
         what = image.root.media_type or "document without a type"
         raise FormatError(f"{name}: {image.root.digest} is a {what}, not an image")
@@ -45,7 +54,22 @@ def outline(image: Image, *, name: str, platform: Platform | None = None) -> Out
             f" {len(config.rootfs.diff_ids)}"
         )
     where = Platform(architecture=config.architecture, os=config.os, variant=config.variant)
-    return Outline(name, image.root, where, manifest, config, image.referrers)
+    return Outline(name, image.root, where, manifest, config, (*image.referrers, *beside))
+
+
+def _attestations(index: Image, subject: Digest) -> tuple[Descriptor, ...]:
+    """What BuildKit attests of one image of an index: statements of in-toto, in manifests beside the image
+    (its "Attestation storage"). A manifest that cannot be had attests nothing.
+    """
+    found: list[Descriptor] = []
+    for entry in index.manifests()[:MOST_BESIDE]:
+        if entry.annotations.get(platforms.ATTESTED) == subject and entry.media_type in oci.MANIFESTS:
+            try:
+                statements = index.manifest(entry).layers
+            except (NotFoundError, FormatError):
+                continue
+            found += [replace(one, artifact_type=one.media_type) for one in statements]
+    return tuple(found)
 
 
 def _config(image: Image, manifest: Manifest, name: str) -> Config:
@@ -86,7 +110,11 @@ def read(
     `DigestMismatchError` when a layer unpacks to another diff_id than the config says.
     """
     return read_layers(
-        outline(image, name=name, platform=platform), image, store, jobs=jobs, progress=progress
+        outline(image, name=name, platform=platform, attested=True),
+        image,
+        store,
+        jobs=jobs,
+        progress=progress,
     )
 
 

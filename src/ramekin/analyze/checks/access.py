@@ -130,7 +130,10 @@ def _safe(name: str) -> str:
 def bill_of_materials(subject: Subject) -> Iterator[Found]:
     """Nothing attached or inside that says what the image is made of."""
     for one in subject.outline.referrers:
-        if _SBOM.search(f"{one.artifact_type} {one.media_type} {' '.join(one.annotations.values())}"):
+        # a statement of in-toto says what it is about; others than bills tell how the image was made
+        predicate = one.annotations.get("in-toto.io/predicate-type")
+        told = predicate or f"{one.artifact_type} {one.media_type} {' '.join(one.annotations.values())}"
+        if _SBOM.search(told):
             return
     if any(_SBOM_FILE.match(path) for path in subject.stack.files):
         return

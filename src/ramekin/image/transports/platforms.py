@@ -27,6 +27,10 @@ _MACHINES = {
 """GOARCH and GOARM, which image-spec takes for its platforms, by uname's machine."""
 
 
+ATTESTED = "vnd.docker.reference.digest"
+"""Says in an index of BuildKit's which image an entry attests something of; it is no image itself."""
+
+
 def this_machine() -> Platform:
     """The platform of the machine that this runs on."""
     machine = os.uname().machine
@@ -42,7 +46,7 @@ def single(image: Image, platform: Platform | None) -> Image:
     if not image.is_index:
         return image
     if platform is None:
-        entries = image.manifests()
+        entries = [entry for entry in image.manifests() if ATTESTED not in entry.annotations]
         if len(entries) == 1:
             return Image(entries[0], image.blobs, image.name, image.referrers)
     try:
