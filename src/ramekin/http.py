@@ -436,10 +436,11 @@ def _proxies(url: str) -> dict[str, str]:
     """
     from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
+    if is_loopback(url):
+        return {}
     settings = getproxies_environment()
     scheme, host, port = origin(url)
-    bypass = bool(proxy_bypass_environment(f"{host}:{port}", settings))
-    if not settings or is_loopback(url) or bypass:
+    if not settings or proxy_bypass_environment(f"{host}:{port}", settings):
         return {}
     proxy = settings.get(scheme) or settings.get("all")
     if not proxy:

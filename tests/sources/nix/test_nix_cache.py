@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import random
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from ramekin.errors import (
 )
 from ramekin.image.tree import Kind
 from ramekin.progress import SILENT, Silent
-from ramekin.sources.nix import nar, paths
+from ramekin.sources.nix import compression, nar, paths
 from ramekin.sources.nix.narinfo import NarInfo
 from ramekin.sources.nix.source import NixSettings, NixSource, open_source
 from ramekin.sources.nix.trust import SignatureError
@@ -120,6 +122,18 @@ def test_every_compression_gives_the_same_package(bench: Bench, form: str) -> No
     assert package.digest == bench.lib.nar_hash
     source.fetch([package], SILENT)
     assert bench.store.size(package.digest) == package.size
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [0, 1, 1 << 17, (1 << 20) + 1, 3_000_000])
+def test_compressed_streams_are_read_to_their_end_and_no_further(form: str, size: int) -> None:
+    for data in (bytes(size), random.Random(size).randbytes(size)):
+        packed = compressed(data, form)
+        with compression.decompress(io.BytesIO(packed), form, where="it") as plain:
+            assert plain.read() == data
+        if form != "none" and size:
+            with pytest.raises(FormatError, match="truncated"):
+                compression.decompress(io.BytesIO(packed[:-1]), form, where="it").read()
 
 
 def test_a_store_that_is_no_folder_does_as_well(bench: Bench) -> None:
