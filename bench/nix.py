@@ -298,9 +298,9 @@ def archives(folder: Path) -> Iterator[tuple[str, Path]]:
 def convert_rows(rounds: int) -> Iterator[Row]:
     """Converting a NAR, beside `nix-store --restore` of the same on the same disk, in turns.
 
-    *files* and *tar* are the like of what Nix does: NAR, tree, and the tree laid out in a folder or written as
-    a layer's tar to a file. *layer* is told only: it also hashes the tar and waits until the disk has it. No
-    side hashes the NAR here: all do that when it comes in.
+    *files* and *tar* are the like of what Nix does: NAR, tree, and the tree laid out in a folder or written
+    as a layer's tar to a file. *layer* is told only: it also hashes the tar and waits until the disk has it.
+    No side hashes the NAR here: all do that when it comes in.
     """
     if shutil.which("nix-store") is None:
         print("nix-store is not installed: conversion is left out", file=sys.stderr)
@@ -324,11 +324,10 @@ def convert_rows(rounds: int) -> Iterator[Row]:
                 shutil.rmtree(store.root or "", ignore_errors=True)
             restore = median(took["restore"])
             yield Row(f"{what}: nix-store --restore", restore, "s")
-            for name in ("files", "layer"):
+            for name in ("files", "tar", "layer"):
+                limit = None if name == "layer" else RATIO
                 yield Row(f"{what}: {name}", median(took[name]), "s")
-                yield Row(
-                    f"{what}: speed of {name} by that of Nix", restore / median(took[name]), "", RATIO, True
-                )
+                yield Row(f"{what}: speed of {name}", restore / median(took[name]), "of Nix's", limit, True)
 
 
 def _restore(place: Path, target: Path) -> None:
