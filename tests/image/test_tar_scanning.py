@@ -11,13 +11,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from support import samples
 from trees import trees
 
 from ramekin.errors import FormatError
-from ramekin.image import tar
+from ramekin.image import oci, tar, transports
+from ramekin.image.oci import Config, Manifest, RootFS
+from ramekin.image.reference import parse
+from ramekin.image.tar import SparseError, read_tree
+from ramekin.image.tar.filling import read_filled_tree
 from ramekin.image.tar.headers import Limits
 from ramekin.image.tar.scanning import Member, scan
 from ramekin.image.tree import Kind, Tree
+from ramekin.store.store import Store
 
 
 def scanned(data: bytes, **limits: int) -> list[tuple[Member, bytes]]:
@@ -83,6 +89,31 @@ def test_sparse_files_have_their_holes_again(form: str, pieces: int, tmp_path: P
     assert (sparse.path, sparse.kind, sparse.size) == (path.name, Kind.FILE, 20_000_000)
     assert hashlib.sha256(body).hexdigest() == whole
     assert (after.path, rest) == ("b", b"what follows")
+    tree = read_filled_tree(io.BytesIO(data), where="it", spool=tmp_path)
+    assert list(tree) == [path.name, "b"]
+    assert hashlib.sha256(tree[path.name].read()).hexdigest() == whole
+    assert tree["b"].read() == b"what follows"
+    with pytest.raises(SparseError, match="is sparse"):
+        read_tree(io.BytesIO(data), where="it", spool=tmp_path)
+
+
+def test_a_layer_with_sparse_files_is_laid_out(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    with (folder / "database").open("wb") as file:
+        file.write(b"start")
+        file.truncate(3_000_000)
+    os.link(folder / "database", folder / "other-name")
+    data = subprocess.check_output(["tar", "-C", str(folder), "--format=posix", "-cSf", "-", "."])
+    store = Store.at(tmp_path / "store")
+    blob = samples.keep(store, data, oci.LAYER)
+    config = Config(architecture="amd64", os="linux", rootfs=RootFS("layers", (blob.digest,)))
+    described = samples.keep(store, oci.encode(config), oci.CONFIG)
+    manifest = Manifest(schema_version=2, media_type=oci.MANIFEST, config=described, layers=(blob,))
+    image = samples.of_manifest(store, manifest)
+    transports.write(image, parse(f"rootfs:{tmp_path}/root"))
+    assert (tmp_path / "root/database").read_bytes() == b"start".ljust(3_000_000, b"\0")
+    assert (tmp_path / "root/other-name").samefile(tmp_path / "root/database")
 
 
 def sparse_header(size: int, pieces: list[tuple[int, int]], stored: int) -> bytes:

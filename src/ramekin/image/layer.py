@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,20 @@ def read(descriptor: Descriptor, blobs: Blobs, *, spool: Path, limits: tar.Limit
     Contents are kept in a temporary file in `spool` for as long as the tree lives. `FormatError` names the
     layer and the entry at fault.
     """
+    try:
+        return _read(descriptor, blobs, tar.read_tree, spool, limits)
+    except tar.SparseError:
+        from ramekin.image.tar.filling import read_filled_tree
+
+        return _read(descriptor, blobs, read_filled_tree, spool, limits)
+
+
+def _read(
+    descriptor: Descriptor, blobs: Blobs, reader: Callable[..., Tree], spool: Path, limits: tar.Limits
+) -> Tree:
     where = f"layer {descriptor.digest}"
     with blobs.open(descriptor) as raw, decompress(raw, where=where) as plain:
-        tree = tar.read_tree(plain, where=where, spool=spool, closed=False, limits=limits)
+        tree: Tree = reader(plain, where=where, spool=spool, closed=False, limits=limits)
         while raw.read(1 << 20):
             # the blob is verified at its end only
             pass

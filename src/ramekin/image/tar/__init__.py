@@ -16,14 +16,15 @@ memory and spools contents to one temporary file. What it makes of the odd cases
   passed over (tar writes it for a file that was named twice).
 - Several entries for one path are all yielded, and in a tree the last one stands, as when tar extracts.
   A file that a hard link names already is not replaced but refused: the link would change its meaning.
-- Sparse members, multi-volume members, volume labels and unknown types are refused.
+- Sparse members raise `SparseError`: `filling.read_filled` reads such archives, slower. Multi-volume members,
+  volume labels and unknown types are refused.
 - Devices and FIFOs are yielded; the caller decides.
 - A stream that ends between two entries without zero blocks is complete, as for Go and GNU tar; one that
   ends anywhere else is refused. What follows the end mark is read and ignored.
 - `Limits` bound all counts of bytes and entries, so that a small archive cannot fill memory or disk.
 """
 
-from ramekin.image.tar.headers import LIMITS, Limits
+from ramekin.image.tar.headers import LIMITS, Limits, SparseError
 from ramekin.image.tar.reading import Skipped, SkippedError, extract, read, read_tree
 from ramekin.image.tar.writing import canonical, write
 
@@ -32,6 +33,7 @@ __all__ = [
     "Limits",
     "Skipped",
     "SkippedError",
+    "SparseError",
     "canonical",
     "extract",
     "read",

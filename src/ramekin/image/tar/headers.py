@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 from zlib import adler32
 
+from ramekin.errors import FormatError
 from ramekin.image.tree import Kind, clean_path, to_text
 
 BROKEN = "the archive is broken or hostile"
@@ -58,6 +59,10 @@ class Limits:
 LIMITS = Limits()
 
 
+class SparseError(FormatError):
+    """A file is stored without its holes; `read_filled` puts them in again."""
+
+
 class Source(Protocol):
     """The stream that headers are read from."""
 
@@ -104,7 +109,10 @@ class Headers:
         form = header[156:157]
         if form not in (b"x", b"X", b"g", b"L", b"K"):
             what = _REFUSED.get(header[156], f"of unknown type {chr(header[156])!r}")
-            self._source.refuse(f"entry {to_text(until_nul(header[:100]))!r} is {what}")
+            said = f"entry {to_text(until_nul(header[:100]))!r} is {what}"
+            if form == b"S":
+                _refuse_sparse(self._source, said)
+            self._source.refuse(said)
         size = number(header[124:136], self._source, "size")
         if size > (self._limits.name + 1 if form in b"LK" else self._limits.extended):
             self._source.refuse(f"an extended header has {size} bytes, more than is taken")
@@ -172,6 +180,13 @@ class Headers:
         self._metadata += size
         if self._metadata > self._limits.metadata:
             self._source.refuse(f"more than {self._limits.metadata} bytes of names and attributes")
+
+
+def _refuse_sparse(source: Source, said: str) -> NoReturn:
+    try:
+        source.refuse(said)
+    except FormatError as error:
+        raise SparseError(error.message, hint=error.hint) from None
 
 
 def until_nul(field: bytes) -> bytes:
@@ -249,7 +264,8 @@ def _records(body: bytes, source: Source, *, sparse: bool) -> dict[bytes, bytes]
             source.refuse(f"an extended header has the malformed record {body[position : position + 40]!r}")
         if keyword.startswith(_SPARSE):
             if not sparse:
-                source.refuse(f"entry {records.get(b'path', b'?')!r} is sparse, in the form of GNU tar")
+                said = f"entry {records.get(b'path', b'?')!r} is sparse, in the form of GNU tar"
+                _refuse_sparse(source, said)
             if keyword in _PIECE:
                 # the oldest form says each piece in two records, always of these names
                 known = records.get(b"GNU.sparse.map")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, Protocol
 
 from ramekin.errors import FormatError, RamekinError
 from ramekin.image.tar.headers import BROKEN, KINDS, LIMITS, ZERO, Headers, Limits, clean
@@ -52,7 +52,7 @@ def read(
     """
     source = _Source(stream, where, spool, limits)
     headers = Headers(source, limits)
-    names = _Names(source, where, closed=closed, keep=keep)
+    names = Names(source, where, closed=closed, keep=keep)
     # entries of one chunk, given out when it is in the spool and their contents can be read
     batch: list[Entry] = []
     try:
@@ -259,11 +259,18 @@ class _Source:
             self.refuse(f"more than {self._limits.total} bytes of tar")
 
 
-class _Names:
+class Refuses(Protocol):
+    """Whoever reads an archive."""
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise `FormatError`, naming the archive."""
+
+
+class Names:
     """The paths that were met, to tell what hard links lead to."""
 
     def __init__(
-        self, source: _Source, where: str, *, closed: bool, keep: Callable[[str], bool] | None
+        self, source: Refuses, where: str, *, closed: bool, keep: Callable[[str], bool] | None
     ) -> None:
         self._source, self._where, self._closed, self._keep = source, where, closed, keep
         self._seen: dict[str, Entry] = {}

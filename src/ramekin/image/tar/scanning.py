@@ -67,8 +67,12 @@ class Passing:
             return b""
         return self._stream.peek(min(size, self._stored, 512))
 
-    def take(self, sink: Take) -> None:
-        """Pass all bytes to `sink`, in pieces that are valid only during the call."""
+    def take(self, sink: Take, holes: Callable[[int], object] | None = None) -> None:
+        """Pass all bytes to `sink`, in pieces that are valid only during the call.
+
+        `holes` is told the sizes of holes instead, if it is given.
+        """
+        empty = holes or (lambda size: _zeros(size, sink))
         stored, self._stored = self._stored, 0
         if self._pieces is None:
             self._stream.pass_on(stored, sink)
@@ -76,10 +80,12 @@ class Passing:
             return
         place = 0
         for offset, length in self._pieces:
-            _zeros(offset - place, sink)
+            if offset > place:
+                empty(offset - place)
             self._stream.pass_on(length, sink)
             place = offset + length
-        _zeros(self._size - place, sink)
+        if self._size > place:
+            empty(self._size - place)
         self._stream.pad(stored)
 
     def skip(self) -> None:

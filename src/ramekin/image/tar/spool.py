@@ -42,6 +42,14 @@ class Spool:
         except OSError as error:
             raise _failure(error, self.path.parent) from None
 
+    def skip(self, size: int) -> None:
+        """Append `size` zeros, which take no room where the file system knows holes."""
+        try:
+            os.ftruncate(self._descriptor, self.size + size)
+            self.size = os.lseek(self._descriptor, size, os.SEEK_CUR)
+        except OSError as error:
+            raise _failure(error, self.path.parent) from None
+
     def close(self) -> None:
         """Stop writing. The file stays until its owner dies."""
         os.close(self._descriptor)
