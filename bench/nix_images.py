@@ -23,10 +23,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import msgspec
 from nix import PATHS, SECONDS, Row, StandIn, stand_in
@@ -39,9 +41,11 @@ from ramekin.plan import layers, order
 from ramekin.progress import SILENT
 from ramekin.sources.nix import base32, nar, narinfo
 from ramekin.sources.nix.narinfo import NarInfo
+from ramekin.sources.protocol import Package, Resolution
 from ramekin.store import digest as digests
 from ramekin.store.store import Store
 
+IMAGES = 40
 FULL = 240
 """Paths that have files."""
 WORDS = b"store path derivation output reference builder closure substitute".split()
@@ -144,6 +148,59 @@ def planned(rounds: int) -> Iterator[Row]:
         yield Row("lock, order and plan", median(cold) + median(laid), "s", SECONDS)
 
 
+def shared(rounds: int) -> Iterator[Row]:
+    """How much of what two images have in common stands below all that differs, by the order of layers."""
+    with tempfile.TemporaryDirectory() as work:
+        made = stand_in(Path(work, "cache"))
+        asked = request(made)
+        locked = compose.resolve(asked, store=Store.at(Path(work, "store")), progress=SILENT)
+        whole = locked.architectures["amd64"].resolution("amd64")
+    chance = random.Random(3)
+    candidates = sorted(package.name for package in whole.packages)
+    images = [_closure(whole, chance.sample(candidates, chance.randrange(1, 3))) for _ in range(IMAGES)]
+    wanted = Counter(package.name for image in images for package in image)
+    listed = Counter(
+        package.name for name in candidates[::25] for package in _closure(whole, [name])
+    ).most_common(60)
+    # one list of names for the program, by what stands for a package's name here
+    popular = [name for name, _ in listed]
+    orders: dict[str, Callable[[Sequence[Package]], Sequence[Package]]] = {
+        "by one image alone": lambda ps: order.by_reach(ps, whole.edges, popular=()),
+        "with a list of 60": lambda ps: order.by_reach(
+            [replace(package, origin=package.name) for package in ps], whole.edges, popular=popular
+        ),
+        "by all images": lambda ps: sorted(ps, key=lambda package: (-wanted[package.name], package.name)),
+    }
+    common = mean(
+        sum(package.size for package in one if package.name in {other.name for other in two})
+        for one, two in combinations(images, 2)
+    )
+    yield Row("in common of two images", common / 1e6, "MB")
+    for what, lay in orders.items():
+        laid = [lay(image) for image in images]
+        below = mean(_below(one, two) for one, two in combinations(laid, 2))
+        yield Row(f"below what differs, {what}", below / 1e6, "MB")
+
+
+def _closure(whole: Resolution, roots: Sequence[str]) -> list[Package]:
+    seen, todo = set(roots), list(roots)
+    while todo:
+        for other in whole.edges[todo.pop()]:
+            if other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return [package for package in whole.packages if package.name in seen]
+
+
+def _below(one: Sequence[Package], two: Sequence[Package]) -> int:
+    size = 0
+    for first, second in zip(one, two, strict=False):
+        if first.name != second.name:
+            break
+        size += first.size
+    return size
+
+
 def built(rounds: int) -> Iterator[Row]:
     """Whole images, beside `nix copy`."""
     with tempfile.TemporaryDirectory() as work:
@@ -199,10 +256,10 @@ def main() -> int:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=("plan", "build"))
+    parser.add_argument("--only", choices=("plan", "share", "build"))
     parser.add_argument("--check", action="store_true")
     chosen = parser.parse_args()
-    parts = {"plan": planned, "build": built}
+    parts = {"plan": planned, "share": shared, "build": built}
     rows = [row for name, part in parts.items() if chosen.only in (None, name) for row in part(chosen.runs)]
     print("| | median | limit |\n|---|---|---|")
     for row in rows:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.archive import SigningKey
-from support.containers import Layout, need, ramekin, run, unpacked
+from support.containers import Layout, free_port, need, ramekin, run, stop, unpacked, wait_for_port
 from support.kitchen import SUITE, Kitchen
 from support.nix_world import OTHER, SYSTEM, World
 
@@ -43,6 +46,26 @@ class Shop:
 
     def why(self, image: Layout, *words: str) -> list[str]:
         return ramekin("why", image.reference, *words, "--store", self.store).stdout.splitlines()
+
+
+@contextmanager
+def nginx(folder: Path, work: Path) -> Iterator[str]:
+    """The URL of a folder that nginx serves on loopback."""
+    port = free_port()
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = " ".join(f"{kind}_temp_path {work}/{kind};" for kind in kinds)
+    settings = work / "nginx.conf"
+    settings.write_text(
+        f"daemon off; {'user root;' if os.geteuid() == 0 else ''} pid {work}/pid; error_log {work}/log; "
+        f"events {{}} http {{ access_log off; {temporary} "
+        f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}"
+    )
+    with subprocess.Popen(["nginx", "-c", settings, "-p", work], stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for_port(port, process, work / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            stop(process)
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +139,14 @@ def test_a_program_of_the_store_runs(shop: Shop, tmp_path: Path, runtime: str) -
 def test_equal_requests_make_equal_images_whatever_cache_and_compression(
     nix_world: World, tmp_path: Path
 ) -> None:
+    need("nginx")
     digests = set()
-    for place, compression in enumerate(("xz", "none", "bzip2")):
-        shop = Shop(nix_world, tmp_path / str(place))
+    for compression in ("xz", "none", "bzip2", "zstd", "br"):
+        shop = Shop(nix_world, tmp_path / compression)
         shop.folder.mkdir()
-        digests.add(shop.build("hello", "bash", "--nix-database", cache=nix_world.cache(compression)).digest)
+        with nginx(nix_world.cache(compression), shop.folder) as url:
+            digests.add(shop.build("hello", "bash", "--nix-database", cache=url).digest)
+    digests.add(Shop(nix_world, tmp_path).build("hello", "bash", "--nix-database").digest)
     assert len(digests) == 1
 
 
