@@ -43,6 +43,18 @@ int main(int argc, char **argv) {
 }
 """
 
+WAITS_FOR_SIGNALS = """
+#include <signal.h>
+#include <stdio.h>
+int main(void) {
+    sigset_t all; int number;
+    sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0);
+    puts("up"); fflush(stdout);
+    sigwait(&all, &number);
+    return number == SIGTERM ? 9 : 1;
+}
+"""
+
 
 def box(folder: Path, *, programs: Sequence[str] = ()) -> Rootfs:
     """An image's files in `folder`: busybox in /usr/bin with links, two users, a page to serve."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -12,7 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from boxes import LISTENS_ON_A_UNIX_SOCKET, RUNTIMES, box, install, started
+from boxes import (
+    LISTENS_ON_A_UNIX_SOCKET,
+    RUNTIMES,
+    WAITS_FOR_SIGNALS,
+    box,
+    compiled,
+    install,
+    started,
+)
 
 from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.running.container import Volume, Wishes
@@ -291,6 +300,26 @@ def test_a_program_is_ended_by_its_own_signal(root: Rootfs) -> None:
         assert running.stop() == 5
         assert running.stop() == 5
         assert running.log() == b"up\nheard\n"
+
+
+def test_a_program_that_waits_for_signals_hears_them(root: Rootfs) -> None:
+    install(root, "waits", WAITS_FOR_SIGNALS)
+    with started(root, "waits") as running:
+        while not running.log():
+            time.sleep(0.01)
+        assert running.stop() == 9
+
+
+def test_an_image_of_one_file_is_enough(tmp_path: Path) -> None:
+    for name in RUNTIMES:
+        bare = Rootfs(tmp_path / name / "rootfs", tmp_path / name)
+        bare.path.mkdir(parents=True)
+        shutil.copy2(compiled(LISTENS_ON_A_UNIX_SOCKET), bare.path / "app")
+        with started(bare, "/app", runtime=name, watch=Watch(), user="7:8") as running:
+            while not running.state().started:
+                time.sleep(0.01)
+            running.stop()
+            assert running.observation().executed == ("app",)
 
 
 def test_a_program_that_hears_no_signal_is_ended_at_once(root: Rootfs) -> None:

@@ -377,8 +377,7 @@ class Keeper:
             return (Reply(),)
         inside = self._inside()
         os.kill(inside, request.number)
-        # the first process of a PID namespace gets only those signals that it has asked for
-        return (Reply(number=int(_catches(inside, request.number))),)
+        return (Reply(number=int(_hears(inside, request.number))),)
 
     def _do_kill(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
         pid = self._running.get(request.number, 0)
@@ -503,11 +502,16 @@ def _runtimes(name: str) -> frozenset[tuple[int, int]]:
     return frozenset((one.st_dev, one.st_ino) for one in found)
 
 
-def _catches(pid: int, number: int) -> bool:
+def _hears(pid: int, number: int) -> bool:
+    """Whether a signal reaches a process: the first one of a PID namespace gets only those that it has
+    asked for.
+
+    It asks for a signal by a handler, or by holding it up until it takes it (sigwait(3)).
+    """
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("SigCgt:"):
-                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+            if line.startswith(("SigCgt:", "SigBlk:")) and int(line.split()[1], 16) >> (number - 1) & 1:
+                return True
     return False
 
 

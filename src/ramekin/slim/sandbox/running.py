@@ -160,7 +160,10 @@ class Running:
         self._control = ours
         self._log = Log(reads, self._limits.log)
         stack.callback(self._close, keeper)
-        self._receive()
+        try:
+            self._receive()
+        except RamekinError as error:
+            raise RamekinError(error.message, hint=_rights_hint(runtime)) from None
         while not self.state().started:
             time.sleep(_PAUSE)
 
@@ -462,6 +465,16 @@ def _memory(data: bytes) -> int:
         view = view[os.write(descriptor, view) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+def _rights_hint(runtime: str) -> str:
+    """What a sandbox needs that could not be made."""
+    if os.geteuid() == 0:
+        return "a sandbox needs all rights of root, as in a container that is privileged"
+    return (
+        "without root, the kernel has to let users make namespaces (sysctl user.max_user_namespaces, "
+        "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
+    )
 
 
 def _patience_hint(readiness: Readiness, state: State) -> str:
