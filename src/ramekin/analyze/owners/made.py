@@ -39,6 +39,7 @@ _MAKERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("var/log/apt/", ("apt",)),
     ("var/log/dpkg.log", ("dpkg",)),
 )
+_STARTS = tuple(start for start, _ in _MAKERS)
 _DOCUMENTS = "usr/share/doc/"
 
 
@@ -59,8 +60,10 @@ def claims(stack: Stack, packages: list[Package], of: dict[str, int]) -> Iterato
             number = of.get(_source(path))
         elif path.startswith(_DOCUMENTS):
             number = numbers.get(path[len(_DOCUMENTS) :].partition("/")[0])
-        else:
+        elif path.startswith(_STARTS):
             number = next((maker for start, maker in makers if path.startswith(start)), None)
+        else:
+            continue
         if number is not None:
             yield path, number
 
