@@ -6,25 +6,40 @@ AWS_SECRET_ACCESS_KEY (`make test-s3`).
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import os
+import random
 import secrets
+import select
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.containers import free_port, stop, wait_for_port
+from support import samples
+from support.archive import SigningKey
+from support.containers import free_port, need, stop, wait_for_port
+from support.larder import SETTINGS as DEMAND
+from support.larder import open_larder
 from support.ramekin_registry import MANIFEST, Direct, Served, digest_of, image, serving
 
+from ramekin.image import transports
+from ramekin.image.reference import parse
 from ramekin.registry import object_records, sweeping
 from ramekin.registry.catalog import Catalog
 from ramekin.registry.object_records import ObjectRecords
 from ramekin.store.store import Store
 
+KILLS = 6 if "RAMEKIN_TEST_S3" in os.environ else 1
+"""How often a replica is killed; who waits for what it held waits half a minute."""
 LAYER = bytes(range(256)) * 100
 
 
@@ -133,6 +148,81 @@ def test_the_dead_hold_nobody_up() -> None:
         pass
 
 
+def test_a_lease_outlives_its_time_while_its_holder_lives(bucket: tuple[str, dict[str, str]]) -> None:
+    order = lease_in_a_process(bucket, hold=2.5, kill=False)
+    assert order == ["held", "let go", "taken"]
+
+
+def test_a_touch_of_a_record_is_noted(
+    bucket: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, environment = bucket
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    records = ObjectRecords(Store.at(place))
+    records.write("registry/touched", b"x")
+    written = records.written("registry/touched")
+    time.sleep(1.2)
+    records.touch("registry/touched")
+    later = records.written("registry/touched")
+    assert written is not None
+    assert later is not None
+    assert later > written
+
+
+def test_a_lease_of_the_dead_is_taken_over(bucket: tuple[str, dict[str, str]]) -> None:
+    order = lease_in_a_process(bucket, hold=60, kill=True)
+    assert order == ["held", "taken"]
+
+
+HOLD = """
+import sys, time
+from ramekin.store.objects import Objects
+place, name, seconds = sys.argv[1:]
+with Objects(place, Objects.at(place)._bucket, lease=1.0).lock(name):
+    print("held", flush=True)
+    time.sleep(float(seconds))
+    print("let go", flush=True)
+"""
+
+
+TAKE = """
+import sys
+from ramekin.store.objects import Objects
+place, name = sys.argv[1:]
+with Objects(place, Objects.at(place)._bucket, lease=1.0).lock(name):
+    print("taken", flush=True)
+"""
+
+
+def lease_in_a_process(bucket: tuple[str, dict[str, str]], *, hold: float, kill: bool) -> list[str]:
+    """What happens, in order, when a process wants a lease (of 1 s) that another one holds."""
+    place, environment = bucket
+    name = f"locks/{secrets.token_hex(8)}"
+
+    def start(program: str, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program, place, name, *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+
+    order: list[str] = []
+    with start(HOLD, str(hold)) as holder:
+        assert holder.stdout is not None
+        order.append(holder.stdout.readline().strip())
+        if kill:
+            holder.kill()
+        with start(TAKE) as taker:
+            assert taker.stdout is not None
+            said = [taker.stdout, holder.stdout]
+            while said:
+                for stream in select.select(said, [], [], 60)[0]:
+                    line = stream.readline().strip()
+                    if line:
+                        order.append(line)
+                    else:
+                        said.remove(stream)
+    return order
+
+
 def test_who_is_too_slow_is_told() -> None:
     store = Store.at(f"memory://{secrets.token_hex(8)}")
     records = ObjectRecords(store, lease=0.1)
@@ -218,8 +308,6 @@ def test_three_replicas_are_one_registry(replicas: list[Served]) -> None:
 
 @pytest.mark.runtime
 def test_a_replica_sends_clients_to_the_store(replicas: list[Served]) -> None:
-    import urllib.request
-
     digest = replicas[0].push_blob("redirect", LAYER)
     reply = replicas[2].get(f"/v2/redirect/blobs/{digest}")
     assert reply.status == 307
@@ -285,3 +373,194 @@ def test_sweeps_over_a_bucket(
     assert ("blob", lone) in {(one.kind, one.name) for one in swept.removed}
     assert replicas[1].get(f"/v2/swept/blobs/{lone}").status == 404
     assert replicas[1].get(f"/v2/swept/blobs/{digest_of(b'kept')}").body == b"kept"
+
+
+@contextlib.contextmanager
+def balancer(folder: Path, replicas: list[Served]) -> Iterator[Served]:
+    """nginx before replicas, as docs/registry.md has it."""
+    need("nginx")
+    port = free_port()
+    settings = folder / "nginx.conf"
+    servers = " ".join(f"server 127.0.0.1:{replica.port} max_fails=0;" for replica in replicas)
+    settings.write_text(
+        f"daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;\n"
+        "events {}\n"
+        "http {\n"
+        f"  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
+        f"  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n"
+        f"  upstream registry {{ {servers} keepalive 16; }}\n"
+        "  server {\n"
+        f"    listen 127.0.0.1:{port};\n"
+        "    client_max_body_size 0;\n"
+        "    location / {\n"
+        "      proxy_pass http://registry;\n"
+        "      proxy_http_version 1.1;\n"
+        "      proxy_set_header Host $http_host;\n"
+        '      proxy_set_header Connection "";\n'
+        "      proxy_request_buffering off;\n"
+        "      proxy_buffering off;\n"
+        "      proxy_read_timeout 600s;\n"
+        "    }\n"
+        "  }\n"
+        "}\n"
+    )
+    log = folder / "nginx.out"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            ["nginx", "-p", str(folder), "-c", str(settings), "-e", str(folder / "nginx.log")],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for_port(port, process, log)
+        yield Served(port, process, log, "")
+    finally:
+        stop(process)
+
+
+@pytest.mark.runtime
+def test_clients_push_and_pull_through_a_load_balancer(replicas: list[Served], tmp_path: Path) -> None:
+    need("skopeo")
+    (tmp_path / "nginx").mkdir()
+    store = Store.at(tmp_path / "store")
+    made = samples.image(store, [samples.BASE], cmd=("/bin/true",))
+    transports.write(made, parse(f"oci:{tmp_path}/ours:1"))
+    with balancer(tmp_path / "nginx", replicas) as front:
+        name = f"docker://{front.host}/balanced/a:1"
+        for words in (
+            ("--dest-tls-verify=false", f"oci:{tmp_path}/ours:1", name),
+            ("--src-tls-verify=false", name, f"oci:{tmp_path}/theirs:1"),
+        ):
+            done = subprocess.run(["skopeo", "copy", *words], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        with transports.read(parse(f"oci:{tmp_path}/theirs:1")) as theirs:
+            assert theirs.root.digest == made.root.digest
+        # each request of an upload meets another replica
+        big = os.urandom(3 << 20)
+        location = front.begin("balanced/b")
+        for first in range(0, len(big), 1 << 20):
+            assert front.patch(location, big[first : first + (1 << 20)]).status == 202
+        assert front.put(f"{location}?digest={digest_of(big)}").status == 201
+        # the third sends clients on to the bucket
+        for _ in replicas:
+            address = f"http://{front.host}/v2/balanced/b/blobs/{digest_of(big)}"
+            assert urllib.request.urlopen(address).read() == big
+
+
+def push_again_and_again(front: Served, name: str, until: threading.Event) -> list[tuple[str, bytes]]:
+    """What was acknowledged of images that a client pushes, each as often as it takes."""
+    done: list[tuple[str, bytes]] = []
+    number = 0
+    while not until.is_set():
+        number += 1
+        layer = f"{name} {number} ".encode() * 2000
+        for _ in range(50):
+            try:
+                digest, manifest = front.push_image(name, f"v{number % 3}", layer)
+            except (AssertionError, OSError, http.client.HTTPException):
+                time.sleep(0.05)
+                continue
+            done.append((digest, manifest))
+            break
+        else:
+            raise AssertionError(f"{name} {number} could not be pushed")
+    return done
+
+
+@pytest.mark.runtime
+def test_what_was_acknowledged_survives_kills_behind_a_load_balancer(
+    bucket: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    place, environment = bucket
+    (tmp_path / "nginx").mkdir()
+    settings = {"tag-seconds": 0}
+    options = ("--replica",)
+    ports = [free_port() for _ in range(3)]
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                serving(
+                    tmp_path / str(number),
+                    settings,
+                    store=place,
+                    environment=environment,
+                    options=options,
+                    port=port,
+                )
+            )
+            for number, port in enumerate(ports)
+        ]
+        front = stack.enter_context(balancer(tmp_path / "nginx", started))
+        over = threading.Event()
+        with ThreadPoolExecutor(3) as pool:
+            clients = [
+                pool.submit(push_again_and_again, front, f"kills/{number}", over) for number in range(3)
+            ]
+            try:
+                for kill in range(KILLS):
+                    time.sleep(random.uniform(0.3, 1.5))
+                    started[kill % 3].kill()
+                    started[kill % 3] = stack.enter_context(
+                        serving(
+                            tmp_path / str(kill % 3),
+                            settings,
+                            store=place,
+                            environment=environment,
+                            options=options,
+                            port=ports[kill % 3],
+                        )
+                    )
+            finally:
+                over.set()
+            pushed = [client.result(120) for client in clients]
+        for number, images in enumerate(pushed):
+            assert images
+            for digest, manifest in images:
+                assert front.get(f"/v2/kills/{number}/manifests/{digest}").body == manifest
+                for layer in json.loads(manifest)["layers"]:
+                    body = front.get(f"/v2/kills/{number}/blobs/{layer['digest']}").body
+                    assert digest_of(body) == layer["digest"]
+            last, _ = images[-1]
+            tag = f"v{len(images) % 3}"
+            assert front.head(f"/v2/kills/{number}/manifests/{tag}").headers["docker-content-digest"] == last
+
+
+@pytest.mark.runtime
+def test_an_image_on_demand_is_made_once_by_all_replicas(
+    bucket: tuple[str, dict[str, str]], tmp_path: Path, signing_key: SigningKey
+) -> None:
+    place, environment = bucket
+    larder = open_larder(tmp_path / "kitchen", signing_key).env()
+    settings = {"on-demand": DEMAND, "tag-seconds": 0}
+    with ExitStack() as stack:
+        three = [
+            stack.enter_context(
+                serving(
+                    tmp_path / str(number),
+                    settings,
+                    store=place,
+                    environment={**environment, **larder},
+                    options=("--replica",),
+                )
+            )
+            for number in range(3)
+        ]
+        with ThreadPoolExecutor(12) as pool:
+            names = ["gratin/leek", "leek/gratin"] * 6
+            asked = [
+                pool.submit(three[number % 3].get, f"/v2/{name}/manifests/latest")
+                for number, name in enumerate(names)
+            ]
+            replies = [one.result(120) for one in asked]
+        assert {reply.status for reply in replies} == {200}
+        digests = {reply.headers["docker-content-digest"] for reply in replies}
+        assert len(digests) == 1
+        # one that never made it has all of it, by digest too
+        index = replies[0].json
+        three[0].kill()
+        for child in index["manifests"]:
+            manifest = three[1].get(f"/v2/gratin/leek/manifests/{child['digest']}").json
+            for layer in manifest["layers"]:
+                body = three[2].get(f"/v2/gratin/leek/blobs/{layer['digest']}").body
+                assert digest_of(body) == layer["digest"]

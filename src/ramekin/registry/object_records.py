@@ -103,7 +103,7 @@ class ObjectRecords:
                 tag = found.meta["e_tag"]
                 data = bytes(found.bytes())
                 try:
-                    obstore.put(self.bucket, name, data, mode={"e_tag": tag})
+                    self.objects.replace(name, data, tag)
                 except PreconditionError:
                     return
         except FileNotFoundError:
