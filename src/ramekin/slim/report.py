@@ -15,7 +15,7 @@ from ramekin.slim.probes.answer import START, Answer
 from ramekin.slim.run import Slimmed
 from ramekin.slim.units import Reason, Selection, Unit
 from ramekin.slim.units.table import rules
-from ramekin.slim.verify import GIVEN_UP, LISTING, OPENED, TESTED, Lookup
+from ramekin.slim.verify import GIVEN_UP, HARMLESS, LISTING, OPENED, SPARE, TESTED, Lookup
 
 MOST = 10_000
 """Rows that a table of a page has at most."""
@@ -24,6 +24,7 @@ SHOWN = 8
 
 _HOW = {
     GIVEN_UP: "given up on purpose",
+    SPARE: "byte code whose source stays",
     OPENED: "to be opened",
     TESTED: "asked about",
     LISTING: "in a folder that was listed",
@@ -64,7 +65,7 @@ def missing(slimmed: Slimmed) -> list[str]:
     """What a slim image that answers otherwise missed, the likeliest first."""
     if not slimmed.rounds:
         return []
-    order = {OPENED: 0, TESTED: 1, GIVEN_UP: 2, LISTING: 3}
+    order = {OPENED: 0, TESTED: 1, GIVEN_UP: 2, LISTING: 3, SPARE: 4}
     found = sorted(slimmed.rounds[-1].lookups, key=lambda one: (order[one.judgement], one.path))
     return [_lookup(one) for one in found]
 
@@ -72,11 +73,11 @@ def missing(slimmed: Slimmed) -> list[str]:
 def advice(slimmed: Slimmed, *, healed: bool) -> str:
     """The way out for a slim image that answers otherwise."""
     last = slimmed.rounds[-1].lookups
-    grave = [one for one in last if one.judgement != GIVEN_UP]
+    grave = [one for one in last if one.judgement not in HARMLESS]
     if grave:
         unit = next((one.unit for one in grave if one.unit), f"/{grave[0].path}")
         return f"--keep {unit} keeps it" + ("" if healed else ", or leave out --no-heal")
-    if last:
+    if any(one.judgement == GIVEN_UP for one in last):
         return "what was given up by --drop, --locales or --bytecode is needed; keep it"
     return (
         "no look-up of anything that was taken away explains it; where the answer varies by itself, "

@@ -42,9 +42,9 @@ from ramekin.slim.sandbox.rootfs import Rootfs, unpacked
 from ramekin.slim.scratch import scratch
 from ramekin.slim.trial import Findings, Trial, attempt, failures
 from ramekin.slim.units import Choice, Selection, complete
-from ramekin.slim.units.catalog import catalog
+from ramekin.slim.units.catalog import catalog, source_of
 from ramekin.slim.units.evidence import Evidence
-from ramekin.slim.verify import GIVEN_UP, Gone, Lookup, Round
+from ramekin.slim.verify import HARMLESS, Gone, Lookup, Round
 from ramekin.store.store import Store
 
 ROUNDS = 5
@@ -114,7 +114,7 @@ class Slimmed:
     def missed(self) -> tuple[Lookup, ...]:
         """Look-ups in the slim image of what was taken away, but for what the user gave up."""
         last = self.rounds[-1].lookups if self.rounds else ()
-        return tuple(one for one in last if one.judgement != GIVEN_UP)
+        return tuple(one for one in last if one.judgement not in HARMLESS)
 
     @property
     def passed(self) -> bool:
@@ -400,7 +400,7 @@ class _Road:
                 held.__exit__(None, None, None)
         differences = compare.compare(expected, trial.answers)
         lookups = verify.judge(trial.misses, gone)
-        grave = [one for one in lookups if one.judgement != GIVEN_UP]
+        grave = [one for one in lookups if one.judgement not in HARMLESS]
         if differences and not grave and number == 1:
             # it may be the original that varies: a date that changed since, a page with a random order
             again = self._try(original, Watch(by=Watching.NONE), "ask the original once more")
@@ -428,7 +428,7 @@ class _Road:
         wider = verify.extended(observation, done.lookups)
         if wider == observation:
             return None
-        healed = sorted({one.path for one in done.lookups if one.judgement != GIVEN_UP})
+        healed = sorted({one.path for one in done.lookups if one.judgement not in HARMLESS})
         return wider, tuple(healed)
 
     def _note(self, text: str) -> None:
@@ -454,6 +454,9 @@ def what_is_gone(contents: Contents, selection: Selection, root: Path) -> Gone:
         units=units,
         folders={folder: tuple(paths) for folder, paths in below.items()},
         given_up=selection.deliberate,
+        spare=frozenset(
+            path for path in units if path.endswith(".pyc") and source_of(path) in selection.kept
+        ),
     )
 
 

@@ -22,7 +22,7 @@ from ramekin.slim.sandbox.plan import Watch, Watching
 from ramekin.slim.sandbox.rootfs import unpacked
 from ramekin.slim.sandbox.running import Running, sandbox
 from ramekin.slim.trial import exposed_ports
-from ramekin.slim.verify import GIVEN_UP, Lookup
+from ramekin.slim.verify import HARMLESS, Lookup
 
 MISSES, OBSERVATION = "misses.json", "observation.json"
 _PAUSE = 0.1
@@ -90,7 +90,7 @@ def _record(slimmed: Slimmed, lookups: tuple[Lookup, ...], folder: Path) -> None
         (folder / MISSES).write_bytes(data + b"\n")
         if slimmed.observation is not None:
             wider = verify.extended(
-                slimmed.observation, [one for one in lookups if one.judgement != GIVEN_UP]
+                slimmed.observation, [one for one in lookups if one.judgement not in HARMLESS]
             )
             (folder / OBSERVATION).write_bytes(observation.encode(wider))
     except OSError as error:

@@ -6,6 +6,7 @@ tried under a watch that catches every look-up of a path that was taken away.
 A look-up of such a path is judged by what it was (`judge`):
 
     given up     the user gave the path up by name, by language or as byte code: shown, and nothing else
+    spare        it is byte code of Python, whose source stays and does as well: shown, and nothing else
     opened       it was to be opened, executed, read or linked: its unit is put back
     tested       it was only asked about (stat, access), or is a folder: it comes back itself, and nothing
                  that belongs to it, for more the program did not see of it in the original
@@ -60,7 +61,9 @@ class Lookup(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
-GIVEN_UP, OPENED, TESTED, LISTING = "given up", "opened", "tested", "listed"
+GIVEN_UP, SPARE, OPENED, TESTED, LISTING = "given up", "spare", "opened", "tested", "listed"
+HARMLESS = frozenset((GIVEN_UP, SPARE))
+"""Judgements of look-ups that nothing is done about."""
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -76,19 +79,21 @@ class Round(msgspec.Struct, frozen=True):
     @property
     def clean(self) -> bool:
         """Whether nothing is left to put back, and nothing differs."""
-        return not self.differences and not any(one.judgement != GIVEN_UP for one in self.lookups)
+        return not self.differences and all(one.judgement in HARMLESS for one in self.lookups)
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
     """What was taken away from an image: paths with the names of their units, and folders.
 
-    `given_up` are those that the user gave up. Folders are there with the paths below them that went.
+    `given_up` are those that the user gave up, `spare` byte code whose source stays. Folders are there with
+    the paths below them that went.
     """
 
     units: Mapping[str, str]
     folders: Mapping[str, tuple[str, ...]]
-    given_up: frozenset[str]
+    given_up: frozenset[str] = frozenset()
+    spare: frozenset[str] = frozenset()
 
     @property
     def paths(self) -> frozenset[str]:
@@ -104,8 +109,10 @@ def judge(misses: Iterable[Miss], gone: Gone) -> tuple[Lookup, ...]:
         if miss.syscall in CREATING or (path not in gone.units and path not in gone.folders):
             continue
         judgement = OPENED if miss.syscall in OPENING and path in gone.units else TESTED
-        if path in gone.given_up or _all_given_up(path, gone):
+        if _all_of(path, gone, gone.given_up):
             judgement = GIVEN_UP
+        elif _all_of(path, gone, gone.spare):
+            judgement = SPARE
         known = found.get(path)
         if known is None or (known.judgement == TESTED and judgement == OPENED):
             unit = gone.units.get(path, "")
@@ -113,9 +120,10 @@ def judge(misses: Iterable[Miss], gone: Gone) -> tuple[Lookup, ...]:
     return tuple(found[path] for path in sorted(found))
 
 
-def _all_given_up(folder: str, gone: Gone) -> bool:
-    below = gone.folders.get(folder, ())
-    return bool(below) and all(path in gone.given_up for path in below)
+def _all_of(path: str, gone: Gone, which: frozenset[str]) -> bool:
+    """Whether a path is one of `which`, or all that went from a folder is."""
+    below = gone.folders.get(path, ())
+    return path in which or (bool(below) and which.issuperset(below))
 
 
 def listed(trial: Trial, differences: Sequence[Difference], gone: Gone) -> tuple[Lookup, ...]:
@@ -124,11 +132,12 @@ def listed(trial: Trial, differences: Sequence[Difference], gone: Gone) -> tuple
     What the program's log or its answers name comes alone, if there is any.
     """
     found: dict[str, Lookup] = {}
+    harmless = gone.given_up | gone.spare
     for listing in sorted(trial.listings):
         folder = listing.path.strip("/")
         start = f"{folder}/" if folder else ""
         for path, unit in gone.units.items():
-            if path.startswith(start) and path not in gone.given_up and path not in found:
+            if path.startswith(start) and path not in found and path not in harmless:
                 rest = path[len(start) :]
                 # the folder's own entries, and of folders in it that are gone what was in them
                 if "/" not in rest or f"{start}{rest.partition('/')[0]}" in gone.folders:
