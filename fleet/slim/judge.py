@@ -397,7 +397,7 @@ def _request(step: Check, session: Session) -> str:
     if "json" in step:
         body, headers["Content-Type"] = json.dumps(step["json"]).encode(), "application/json"
     if "upload" in step:
-        body, headers["Content-Type"] = _multipart(step)
+        body, headers["Content-Type"] = multipart(step)
     if "body" in step:
         body = step["body"].encode()
     if session.cookies:
@@ -428,7 +428,7 @@ def _request(step: Check, session: Session) -> str:
     return "\n".join([*(f"{name}: {value}" for name, value in response.headers.items()), "", text])
 
 
-def _multipart(step: Check) -> tuple[bytes, str]:
+def multipart(step: Check) -> tuple[bytes, str]:
     boundary = "a-boundary-of-the-larder"
     parts = b""
     for name, value in step.get("form", {}).items():

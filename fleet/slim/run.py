@@ -1,0 +1,234 @@
+"""Slims every application and judges it before and after; writes docs/slim-applications.md.
+
+    python fleet/slim/run.py                        all applications
+    python fleet/slim/run.py django --level files   one of them, at one level
+    python fleet/slim/run.py --table                write the page from what was found so far, run nothing
+
+At `units` slimming sees what probes.yaml asks, which is `GET /` or one command; all checks of checks.yaml are
+held back from it. `small` is `units` with the languages of app.yaml alone (else en and fr) and without byte
+code. At `files` it is asked all checks that can be written as probes. What was found is kept in
+.cache/slim-apps/results.json. The exit code is 1 when a check failed that the original passes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import build
+import judge
+import yaml
+from build import CACHE, Application
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = CACHE / "results.json"
+TABLE = ROOT / "docs" / "slim-applications.md"
+LEVELS = ("units", "small", "files")
+
+Row = dict[str, Any]
+
+
+def slim(app: Application, level: str, *options: str) -> tuple[str, Row]:
+    """Slim an application's image by the command; the new image's name and what the command said of it."""
+    target = f"oci:{CACHE}/slim/{app.name}-{level}:slim"
+    probes = app.folder / "probes.yaml"
+    words = [*app.settings.get("options", ())]
+    if level == "files":
+        probes = CACHE / "probes" / f"{app.name}.yaml"
+        write_probes(app, probes)
+        words += ["--level", "files"]
+    if level == "small":
+        words += ["--locales", app.settings.get("locales", "en,fr"), "--bytecode", "drop"]
+    start = time.perf_counter()
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "ramekin", "slim", app.reference, "--output", target),
+            *("--probe", str(probes), *words, *options, "--json"),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - start
+    if result.returncode:
+        return target, {"failure": result.stderr[-3000:], "seconds": seconds}
+    said = json.loads(result.stdout)
+    return target, {
+        "failure": "",
+        "seconds": seconds,
+        "digest": said["digest"],
+        "healed": sum(len(one["put_back"]) for one in said["rounds"]),
+        "rounds": len(said["rounds"]),
+    }
+
+
+def judged(app: Application, reference: str) -> Row:
+    """Size of an image, and which checks fail on it."""
+    with judge.laid_out(reference) as box:
+        verdicts = list(judge.judge(app.checks, box, app.settings))
+        failed = {one.check: one.reason for one in verdicts if not one.passed}
+        return {"bytes": box.size, "checks": len(verdicts), "failed": failed}
+
+
+def write_probes(app: Application, path: Path) -> None:
+    """The application's own probes and all its checks that probes can say, as a file for slimming."""
+    document = yaml.safe_load((app.folder / "probes.yaml").read_text())
+    files = path.parent / app.name
+    files.mkdir(parents=True, exist_ok=True)
+    for number, check in enumerate(app.checks):
+        for step in check.get("steps", [check]):
+            if probe := _probe(step, check["check"], f"s{number}", files):
+                document["probes"].append(probe)
+    path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+
+
+def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row | None:
+    """One step of a check as a probe, or nothing when probes cannot say it; answers are judged elsewhere."""
+
+    def spelled(value: Any) -> Any:
+        if isinstance(value, str):
+            return re.sub(r"\{(\w+)\}", rf"${{{session}_\1}}", value) if "{" in value else value
+        if isinstance(value, list):
+            return [spelled(item) for item in value]
+        return {key: spelled(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    probe: Row = {"name": name, "compare": "status"}
+    if "exec" in step or "run" in step:
+        if "run" in step and "entrypoint" not in step and ("env" in step or not _is_program(step["run"])):
+            return None
+        probe |= {"run": [*step.get("entrypoint", ()), *map(str, step.get("exec", step.get("run")))]}
+        probe |= {"exit": step.get("exit", 0)}
+        if "stdin" in step:
+            if "encoding" in step:
+                return None
+            probe["stdin"] = step["stdin"]
+        return probe
+    method = next((word for word in ("get", "post", "put", "delete", "head") if word in step), None)
+    if method is None:
+        return None
+    probe |= {method: spelled(step[method]).replace(" ", "%20"), "session": session, "follow": False}
+    probe["status"] = step.get("status", 200)
+    for key in ("headers", "port", "tls", "json", "body"):
+        if key in step:
+            probe[key] = spelled(step[key])
+    if "upload" in step:
+        body, kind = judge.multipart(step)
+        place = files / f"{session}.body"
+        place.write_bytes(body)
+        probe["file"] = str(place)
+        probe["headers"] = {**probe.get("headers", {}), "Content-Type": kind}
+    elif "form" in step:
+        probe["form"] = spelled(step["form"])
+    if "take" in step:
+        probe["take"] = {f"{session}_{key}": {"pattern": pattern} for key, pattern in step["take"].items()}
+    return probe
+
+
+def _is_program(words: Sequence[str]) -> bool:
+    return bool(words) and not str(words[0]).startswith("-")
+
+
+def keep(name: str, what: str, row: Row) -> None:
+    """Put what was found beside what is known already."""
+    with (CACHE / "results.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = load()
+        known.setdefault(name, {})[what] = row
+        fresh = RESULTS.with_suffix(".new")
+        fresh.write_text(json.dumps(known, indent=1, sort_keys=True))
+        fresh.replace(RESULTS)
+
+
+def load() -> dict[str, dict[str, Row]]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def table(known: Mapping[str, Mapping[str, Row]]) -> str:
+    """The page of all applications."""
+    lines = [
+        "# Applications, slimmed",
+        "",
+        "`make slim-apps` builds these images by the Dockerfiles of `fleet/slim/`, slims them, and puts the checks",
+        "of each to the image before and after, run by runc apart from Ramekin. Slimming sees one `GET /` or one",
+        "command; the checks are held back from it. Sizes are bytes of files, uncompressed. `en,fr` is level `units`",
+        "with two languages and without byte code; at `files` slimming is asked the checks as well.",
+        "",
+        "| application | before | checks | `units` | checks | `en,fr` | checks | `files` | checks | put back |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name in sorted(known):
+        app = Application(name)
+        if not app.folder.exists():
+            continue
+        rows = known[name]
+        cells = [f"**{name}**: {app.settings['what']}"]
+        for what in ("fat", *LEVELS):
+            row = rows.get(what, {})
+            if "bytes" not in row:
+                cells += ["failed" if row.get("failure") else "", ""]
+                continue
+            passed = row["checks"] - len(row["failed"])
+            cells += [f"{row['bytes'] / 1e6:.1f} MB", f"{passed} of {row['checks']}"]
+        cells.append(str(rows.get("units", {}).get("healed", "")))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="applications (default: all)")
+    parser.add_argument("--level", action="append", choices=LEVELS, help="levels (default: all)")
+    parser.add_argument("--table", action="store_true", help="write the page from what is known")
+    parser.add_argument("--again", action="store_true", help="judge the originals again")
+    options = parser.parse_args()
+    bad = 0
+    for app in [] if options.table else build.applications(options.names):
+        build.build(app)
+        fat = load().get(app.name, {}).get("fat", {})
+        key = f"{app.key} {hash_of(app)}"
+        if options.again or fat.get("key") != key or fat["failed"]:
+            fat = {**judged(app, app.reference), "key": key}
+            keep(app.name, "fat", fat)
+        _tell(app.name, "original", fat)
+        for level in options.level or LEVELS:
+            target, row = slim(app, level)
+            if not row["failure"]:
+                row |= judged(app, target)
+                broken = set(row["failed"]) - set(fat["failed"])
+                bad += bool(broken)
+            bad += bool(row["failure"])
+            keep(app.name, level, row)
+            _tell(app.name, level, row)
+    TABLE.write_text(table(load()))
+    sys.exit(1 if bad else 0)
+
+
+def hash_of(app: Application) -> str:
+    """Names what an image is judged by."""
+    import hashlib
+
+    texts = [(app.folder / name).read_bytes() for name in ("checks.yaml", "app.yaml")]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+
+
+def _tell(name: str, what: str, row: Row) -> None:
+    if row.get("failure"):
+        print(f"{name:10}{what:10}{row['failure']}", flush=True)
+        return
+    passed = row["checks"] - len(row["failed"])
+    seconds = f"{row['seconds']:6.1f} s" if "seconds" in row else ""
+    print(f"{name:10}{what:10}{row['bytes'] / 1e6:8.2f} MB  {passed} of {row['checks']}  {seconds}", flush=True)
+    for check, reason in row["failed"].items():
+        print(f"    {check}: {reason[:600]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
