@@ -63,7 +63,12 @@ class Examined:
     evidence: PackageEvidence | None
 
 
-_Name = tuple[Digest, tuple[str, ...]]
+_Name = tuple[Digest, str, tuple[str, ...]]
+"""A package as it is prepared: two store paths may have the same archive, and stand in two places."""
+
+
+def _named(package: Package, how: Preparation) -> _Name:
+    return package.digest, package.name, how.parts(package.kind)
 
 
 @dataclass
@@ -86,7 +91,7 @@ class Bench:
     def tree(self, package: Package, how: Preparation) -> Tree:
         """The prepared tree of a package, held from when it was examined or made again."""
         with self._lock:
-            held = self._trees.pop((package.digest, how.parts(package.kind)), None)
+            held = self._trees.pop(_named(package, how), None)
             self._held -= held.size if held is not None else 0
         return held if held is not None else self._prepare(package, how).tree
 
@@ -99,7 +104,7 @@ class Bench:
 
     def known(self, package: Package, how: Preparation, *, evidence: bool) -> Examined | None:
         """What this build or an earlier one found out of a package, if it did."""
-        name = (package.digest, how.parts(package.kind))
+        name = _named(package, how)
         found = self._known.get(name)
         if found is None or (evidence and found.evidence is None):
             found = recall(package, how, self.store, evidence=evidence)
@@ -126,7 +131,7 @@ class Bench:
             self.store.record(_key("detail", package, how), evidence_of.encode(scanned.detail))
             self.store.record(_key("evidence", package, how), evidence_of.encode(scanned.evidence))
             examined = Examined(ready.facts, scanned.evidence)
-        self._known[package.digest, how.parts(package.kind)] = examined
+        self._known[_named(package, how)] = examined
         return examined
 
     def detail(self, package: Package, how: Preparation) -> PackageDetail:
@@ -156,7 +161,7 @@ class Bench:
         )
 
     def _hold(self, package: Package, how: Preparation, files: Tree) -> None:
-        name = (package.digest, how.parts(package.kind))
+        name = _named(package, how)
         with self._lock:
             if name not in self._trees and self._held + files.size <= HELD:
                 self._trees[name] = files
