@@ -279,7 +279,10 @@ def _chain_of_relations(explanation: Explanation, target: str) -> Sequence[str]:
             always = item.relation == ESSENTIALS
             steps.append(f"{item.package}: {'stands in every image' if always else 'asked for'}")
             break
-        steps.append(f"{item.by} declares that it needs {item.relation} → {item.package}")
+        if storepaths.is_base(item.package):
+            steps.append(f"{item.by} refers to {item.package}")
+        else:
+            steps.append(f"{item.by} declares that it needs {item.relation} → {item.package}")
         target = item.by
     return steps[::-1]
 

@@ -1,9 +1,9 @@
 """Whose each byte is: the package that a file came with, of whatever packaging system, or nobody's.
 
 A file can be claimed more than once, as a Python module is that a Debian package brought. The first claim of
-this order stands: the system's packages (dpkg, apk, rpm), what language tools installed (Python, node, Ruby,
-PHP), what files say of themselves (Java archives, Go and Rust programs), and at last what tools of a package
-are known to make (compiled Python, caches, the certificates' bundle).
+this order stands: the system's packages (dpkg, apk, rpm, nix), what language tools installed (Python, node,
+Ruby, PHP), what files say of themselves (Java archives, Go and Rust programs), and at last what tools of a
+package are known to make (compiled Python, caches, the certificates' bundle).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ramekin.analyze.owners import apk, dpkg, made, node, php, programs, python, rpm, ruby
+from ramekin.analyze.owners import apk, dpkg, made, nix, node, php, programs, python, rpm, ruby
 from ramekin.analyze.owners.model import Claim, Package
 from ramekin.analyze.stack import Stack
 
@@ -23,6 +23,7 @@ _SYSTEMS: tuple[Callable[[Stack], Iterator[Claim]], ...] = (
     dpkg.claims,
     apk.claims,
     rpm.claims,
+    nix.claims,
     python.claims,
     node.claims,
     ruby.claims,

@@ -8,8 +8,8 @@ import msgspec
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A package as its system names it. `system` is dpkg, apk, rpm, python, node, java, go or rust; `source`
-    is the package that it was built from, where that has another name.
+    """A package as its system names it. `system` is dpkg, apk, rpm, nix, python, node, java, go or rust;
+    `source` is the package that it was built from, where that has another name.
     """
 
     system: str
