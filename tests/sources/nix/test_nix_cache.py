@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import random
 import secrets
+import shutil
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from ramekin.image.tree import Kind
 from ramekin.progress import SILENT, Silent
 from ramekin.sources.nix import compression, nar, paths
 from ramekin.sources.nix.narinfo import NarInfo
+from ramekin.sources.nix.places import Connections
 from ramekin.sources.nix.source import NixSettings, NixSource, open_source
 from ramekin.sources.nix.trust import SignatureError
 from ramekin.store import digest as digests
@@ -146,8 +149,7 @@ def test_a_store_that_is_no_folder_does_as_well(bench: Bench) -> None:
 
 def test_resolving_again_asks_nobody(bench: Bench) -> None:
     first = bench.source().resolve([bench.app.path], "amd64")
-    for file in bench.shelf.folder.glob("*.narinfo"):
-        file.unlink()
+    shutil.rmtree(bench.shelf.folder)
     assert bench.source().resolve([bench.app.path], "amd64") == first
     # a part of it that was never asked for alone is known as well
     assert bench.source().resolve([bench.lib.path], "amd64").packages == first.packages[:1]
@@ -240,6 +242,44 @@ def test_a_download_that_breaks_off_goes_on(bench: Bench, server: Server) -> Non
     found = source.resolve([bench.app.path], "amd64")
     source.fetch(found.packages, SILENT)
     assert all(bench.store.has(package.digest) for package in found.packages)
+
+
+def test_a_cache_may_be_a_bucket_of_an_s3_server(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import obstore
+    from moto.server import ThreadedMotoServer
+    from obstore.store import S3Store
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "two")
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/cache", method="PUT")).close()
+        bucket = S3Store(
+            "cache", endpoint=f"http://{host}:{port}", region="us-east-1", client_options={"allow_http": True}
+        )
+        for file in bench.shelf.folder.rglob("*"):
+            if file.is_file():
+                obstore.put(bucket, str(file.relative_to(bench.shelf.folder)), file.read_bytes())
+        # as Nix itself writes it
+        url = f"s3://cache?endpoint={host}:{port}&scheme=http&region=us-east-1&priority=3"
+        assert len(bench.fetched(url)) == 2
+    finally:
+        server.stop()
+
+
+def test_credentials_are_those_of_the_url_or_of_the_netrc_file(tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine cache.example login me password secret\n")
+    known = Connections(netrc=netrc)
+    basic = {"Authorization": "Basic bWU6c2VjcmV0"}
+    assert known.headers("https://cache.example/x") == basic
+    assert known.headers("https://other.example/x") == {}
+    assert Connections().headers("https://me:secret@other.example/x") == basic
+    with pytest.raises(UsageError, match="cannot be read"):
+        netrc.write_text("nonsense\n")
+        known.headers("https://cache.example/x")
 
 
 def test_what_is_no_cache_is_said(bench: Bench, server: Server, tmp_path: Path) -> None:

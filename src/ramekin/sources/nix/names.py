@@ -36,9 +36,13 @@ DOCUMENTATION = frozenset({"man", "doc", "info", "devdoc", "devman", "infodoc"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A store path that a name stands for, and what the channel says of it."""
+    """A store path that a name stands for, and what the channel says of it.
+
+    `folder` is the store's, where whoever asked gave it.
+    """
 
     base: str
+    folder: str = ""
     attribute: str = ""
     output: str = ""
     description: str = ""
@@ -167,14 +171,11 @@ class Names:
             return Found(base=self._caches.info(text).base)
         if not text.startswith("/"):
             return Found(base=text) if paths.is_base(text) else None
-        store_dir = self._caches.store_dir
-        base = text.removeprefix(f"{store_dir}/").partition("/")[0]
-        if not text.startswith(f"{store_dir}/") or not paths.is_base(base):
-            raise UsageError(
-                f"{text!r} is not a path of the store {store_dir}",
-                hint=f"a store path is {store_dir}/HASH-NAME",
-            )
-        return Found(base=base)
+        parts = text.split("/")
+        for place, part in enumerate(parts):
+            if paths.is_base(part) and place > 1:
+                return Found(base=part, folder="/".join(parts[:place]))
+        raise UsageError(f"{text!r} is not a store path", hint=f"a store path is {paths.STORE_DIR}/HASH-NAME")
 
     # --- the channel -------------------------------------------------------------------------------------
 

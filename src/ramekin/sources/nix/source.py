@@ -157,6 +157,9 @@ class NixSource:
         reasons: dict[str, Reason] = {}
         asked: dict[str, Found] = {}
         for words, one in found:
+            store_dir = infos[one.base].store_dir
+            if one.folder not in ("", store_dir):
+                raise UsageError(f"{words!r} is not a path of the store {store_dir}")
             reasons.setdefault(one.base, Reason("", words))
             asked.setdefault(one.base, one)
         edges: dict[str, tuple[str, ...]] = {}
