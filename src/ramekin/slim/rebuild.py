@@ -84,10 +84,10 @@ def rebuild(
         case Layers.KEEP:
             parts = files.by_layer()
         case Layers.ONE:
-            parts = [_Part("all files that stay", files.tree(files.paths))]
+            parts = [_Part("all files that stay", files.tree(files.paths, files.folders))]
         case Layers.UNITS:
             parts = files.by_unit()
-    return _assemble(contents, selection, parts, files, store, compression, progress)
+    return _assemble(contents, selection, parts, store, compression, progress)
 
 
 class _Staying:
@@ -146,20 +146,10 @@ class _Staying:
             entry = replace(entry, content=Inline(data))
         return entry
 
-    def size(self) -> int:
-        """Bytes of all files, each content once."""
-        seen: dict[int, int] = {}
-        total = 0
-        for path in self.paths:
-            inode = self.contents.files[path].inode
-            if path in self.changed:
-                total += len(self.changed[path])
-            elif inode is not None:
-                seen[id(inode)] = inode.file.size
-        return total + sum(seen.values())
-
-    def tree(self, paths: Iterable[str]) -> Tree:
-        """`paths` with their folders as the image has them; further names of a file are hard links."""
+    def tree(self, paths: Iterable[str], folders: Iterable[str] = ()) -> Tree:
+        """`paths` and `folders`, with the folders above them as the image has them; further names of a file are
+        hard links.
+        """
         entries: dict[str, Entry] = {}
         first: dict[int, str] = {}
         for path in paths:
@@ -170,7 +160,7 @@ class _Staying:
                 if known != path:
                     entry = Entry(path=path, kind=Kind.HARDLINK, target=known)
             entries[path] = entry
-        return Tree([*entries.values(), *self._folders(entries)])
+        return Tree([*entries.values(), *self._folders(entries, folders)])
 
     def _folders(self, paths: Iterable[str], also: Iterable[str] = ()) -> list[Entry]:
         wanted: set[str] = set(also)
@@ -190,7 +180,6 @@ class _Staying:
         """One layer for each of the original that still has something."""
         owner = self._places()
         parts: list[_Part] = []
-        last = len(self.contents.trees) - 1
         described: dict[str, Entry] = {}
         for number, tree in enumerate(self.contents.trees):
             paths = [path for path in self.paths if owner[path] == number]
@@ -208,7 +197,6 @@ class _Staying:
                 continue
             described.update((e.path, e) for e in made.entries() if e.kind is Kind.DIRECTORY)
             parts.append(_Part(command, made))
-        del last
         return parts
 
     def _as_of(self, path: str, number: int) -> Entry:
@@ -259,8 +247,7 @@ class _Staying:
                 group = "records"
             groups.setdefault(group, []).append(path)
             kinds[group] = unit.kind
-        for number in self._linked_groups(groups):
-            del number
+        self._join_names(groups)
         sized = {name: sum(self.contents.size(path) for path in paths) for name, paths in groups.items()}
         order = sorted(groups, key=lambda name: (_rank(name, kinds[name]), name))
         small = [name for name in order if kinds[name] != AUTHOR and name not in ("records", "base")]
@@ -281,7 +268,7 @@ class _Staying:
             parts.insert(at, _Part("small units", self.tree(sorted(rest, key=oci_order))))
         return parts
 
-    def _linked_groups(self, groups: dict[str, list[str]]) -> Iterable[int]:
+    def _join_names(self, groups: dict[str, list[str]]) -> None:
         """Names of one file go to one group, the first's."""
         first: dict[int, str] = {}
         for name in list(groups):
@@ -295,7 +282,6 @@ class _Staying:
                         continue
                 staying.append(path)
             groups[name] = staying
-        return ()
 
 
 _SHALLOW = 3
@@ -348,7 +334,8 @@ def oci_order(path: str) -> bytes:
 
 def _group(name: str, kind: str, path: str) -> str:
     if kind == AUTHOR:
-        return "base" if path.startswith(("etc/", "var/", "usr/share/", "usr/lib/")) else name
+        shared = "/" not in path or path.startswith(("etc/", "var/", "usr/share/", "usr/lib/"))
+        return "base" if shared else name
     if kind == SYSTEM:
         return name
     if ":" in name and name.startswith("python3."):
@@ -374,7 +361,6 @@ def _assemble(
     contents: Contents,
     selection: Selection,
     parts: Sequence[_Part],
-    files: _Staying,
     store: Store,
     compression: Compression,
     progress: Progress,
@@ -385,6 +371,7 @@ def _assemble(
     diff_ids: list[Digest] = []
     history: list[History] = []
     shared: list[Digest] = []
+    size = 0
     created = told.config.created
     with progress.task("writing layers", total=sum(p.tree.size for p in parts if p.tree is not None)) as task:
         for part in parts:
@@ -394,10 +381,13 @@ def _assemble(
                 descriptors.append(blob)
                 diff_ids.append(told.diff_ids[part.original])
                 shared.append(blob.digest)
+                size += contents.trees[part.original].size
                 said = part.made_by
             else:
                 assert part.tree is not None
-                made = layer.write(linked(part.tree, among=_is_document), store, compression)
+                tree = linked(part.tree, among=_is_document)
+                size += tree.size
+                made = layer.write(tree, store, compression)
                 task.advance(part.tree.size)
                 descriptors.append(made.descriptor)
                 diff_ids.append(made.diff_id)
@@ -431,7 +421,7 @@ def _assemble(
     root = oci.describe(document, oci.MANIFEST, platform=told.platform)
     referrer = explanation.attach(reasons, root, store, created=created or "1970-01-01T00:00:00Z")
     image = Image(root, store, original.name, (referrer,))
-    return Rebuilt(image, tuple(shared), files.size())
+    return Rebuilt(image, tuple(shared), size)
 
 
 def replace_media(blob: Descriptor) -> Descriptor:

@@ -222,7 +222,9 @@ class _Cataloguing:
                         frozenset(re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]*)", wanted)),
                         fields.get("essential", "") == "yes" or name in essential,
                         fields.get("essential", "") == "yes" or fields.get("priority", "") == "required",
-                        frozenset(re.findall(r"(?:^|,)\s*([a-z0-9][a-z0-9+.-]*)", fields.get("provides", ""))),
+                        frozenset(
+                            re.findall(r"(?:^|,)\s*([a-z0-9][a-z0-9+.-]*)", fields.get("provides", ""))
+                        ),
                     )
         database = kept("lib/apk/db/installed") or kept("usr/lib/apk/db/installed") or b""
         for block in to_text(database).split("\n\n"):

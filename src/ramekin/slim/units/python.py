@@ -398,11 +398,13 @@ class PythonRules:
             if word in waiting:
                 self._all.begin(waiting[word], f"the image's configuration names {word}", "named")
         names = b"|".join(re.escape(top.encode()) for top in sorted(waiting))
-        pattern = re.compile(rb"(?<![\w.-])(" + names + rb")(?![\w-])")
+        pattern = re.compile(rb"(?<![\w./-])(" + names + rb")(?![\w-])")
         for path in list(self._all.kept):
             if path in self._named or self._all.units[self._all.of[path]].kind != AUTHOR:
                 continue
             if not path.endswith((".py", *_SETTINGS)) or self._all.contents.kind(path) is not Kind.FILE:
+                continue
+            if "node_modules/" in path or path.endswith("-lock.json"):
                 continue
             self._named.add(path)
             data = self._all.text(path)

@@ -263,7 +263,9 @@ def _private(paths: list[str]) -> frozenset[str]:
         for folder in (path.rpartition("/")[0] for path in paths)
         if folder.startswith(("usr/lib/", "usr/libexec/", "usr/share/"))
         and folder.count("/") > 2
-        and not folder.startswith(("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/lintian/"))
+        and not folder.startswith(
+            ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/lintian/")
+        )
         and "/systemd/" not in folder
         and not policies.load().module_folders.match("/" + folder)
     )

@@ -1,0 +1,169 @@
+"""What stays of Node packages, gems, Java archives and runtimes below /usr/local."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+from shelf_of_units import Files, contents, package_json, seen
+
+from ramekin.image.oci import Runtime
+from ramekin.slim.units import Choice, Level, Selection, complete
+from ramekin.store.store import Store
+
+
+def select(
+    store: Store,
+    tmp_path: Path,
+    files: Files,
+    *opened: str,
+    choice: Choice | None = None,
+    workdir: str = "/app",
+) -> Selection:
+    found = contents(store, tmp_path, files, run=Runtime(working_dir=workdir))
+    return complete(found, seen(*opened), choice or Choice())
+
+
+MODULES = "app/node_modules"
+SITE: Files = {
+    "app/package.json": package_json(
+        "site", dependencies={"used": "1"}, devDependencies={"linter": "1", "odd": "1"}
+    ),
+    "app/server.js": "const odd = require('odd/part');\n",
+    f"{MODULES}/used/package.json": package_json(
+        "used",
+        dependencies={"@scope/needed": "1"},
+        peerDependencies={"peer": "1"},
+        peerDependenciesMeta={"peer": {"optional": True}},
+    ),
+    f"{MODULES}/used/index.js": "require('./lib/rare')\n",
+    f"{MODULES}/used/lib/rare.js": "",
+    f"{MODULES}/used/index.d.ts": "",
+    f"{MODULES}/used/README.md": "",
+    f"{MODULES}/used/LICENSE.md": "",
+    f"{MODULES}/used/index.js.map": "",
+    f"{MODULES}/@scope/needed/package.json": package_json("@scope/needed"),
+    f"{MODULES}/@scope/needed/index.js": "",
+    f"{MODULES}/peer/package.json": package_json("peer"),
+    f"{MODULES}/linter/package.json": package_json("linter"),
+    f"{MODULES}/linter/index.js": "",
+    f"{MODULES}/odd/package.json": package_json("odd"),
+    f"{MODULES}/odd/part.js": "",
+    f"{MODULES}/.bin/linter": "-> ../linter/index.js",
+    "usr/local/bin/node": b"",
+    "usr/local/bin/npm": "-> ../lib/node_modules/npm/cli.js",
+    "usr/local/lib/node_modules/npm/package.json": package_json("npm", dependencies={"inner": "1"}),
+    "usr/local/lib/node_modules/npm/cli.js": "",
+    "usr/local/lib/node_modules/npm/node_modules/inner/package.json": package_json("inner"),
+    "usr/local/include/node/node.h": "",
+}
+
+
+def test_a_used_package_stays_whole_with_those_that_it_requires(store: Store, tmp_path: Path) -> None:
+    found = select(store, tmp_path, SITE, f"{MODULES}/used/index.js", "usr/local/bin/node")
+    assert found.kept[f"{MODULES}/used/lib/rare.js"].unit == "node:used"
+    assert found.kept[f"{MODULES}/@scope/needed/index.js"].rule == "required"
+    assert f"{MODULES}/peer/package.json" in found.dropped
+    assert f"{MODULES}/used/LICENSE.md" in found.kept
+    for name in ("index.d.ts", "README.md", "index.js.map"):
+        assert found.dropped[f"{MODULES}/used/{name}"].rule == "node-extras"
+
+
+def test_the_authors_dependencies_stay_and_those_for_developing_go_unless_required(
+    store: Store, tmp_path: Path
+) -> None:
+    found = select(store, tmp_path, SITE, "usr/local/bin/node")
+    assert f"{MODULES}/used/index.js" in found.kept
+    assert found.kept[f"{MODULES}/odd/part.js"].unit == "node:odd"
+    assert {f"{MODULES}/linter/index.js", f"{MODULES}/.bin/linter"} <= found.dropped.keys()
+
+
+def test_npm_goes_where_nothing_ran_it(store: Store, tmp_path: Path) -> None:
+    found = select(store, tmp_path, SITE, "usr/local/bin/node")
+    assert found.dropped["usr/local/lib/node_modules/npm/cli.js"].rule == "package-manager"
+    assert "usr/local/bin/npm" in found.dropped
+    assert found.dropped["usr/local/include/node/node.h"].rule == "documents"
+    ran = select(store, tmp_path, SITE, "usr/local/lib/node_modules/npm/cli.js")
+    assert {
+        "usr/local/bin/npm",
+        "usr/local/lib/node_modules/npm/node_modules/inner/package.json",
+    } <= ran.kept.keys()
+
+
+def test_at_level_files_node_follows_requires(store: Store, tmp_path: Path) -> None:
+    found = select(
+        store, tmp_path, SITE, f"{MODULES}/used/index.js", "app/server.js", choice=Choice(level=Level.FILES)
+    )
+    assert {f"{MODULES}/used/lib/rare.js", f"{MODULES}/odd/part.js"} <= found.kept.keys()
+    assert found.dropped[f"{MODULES}/used/LICENSE.md"].rule in ("not-seen", "node-extras")
+
+
+def test_gems_stay_with_those_that_they_depend_on(store: Store, tmp_path: Path) -> None:
+    home = "usr/local/bundle"
+    gems = {
+        f"{home}/{path}": text
+        for name, depends in (("rack", ()), ("web", ("rack",)), ("idle", ()))
+        for path, text in (
+            (
+                f"specifications/{name}-1.0.gemspec",
+                "".join(f's.add_runtime_dependency(%q<{one}>.freeze, [">= 1"])\n' for one in depends),
+            ),
+            (f"gems/{name}-1.0/lib/{name}.rb", ""),
+            (f"gems/{name}-1.0/lib/{name}/rare.rb", ""),
+            (f"gems/{name}-1.0/spec/{name}_spec.rb", ""),
+            (f"cache/{name}-1.0.gem", "x"),
+        )
+    }
+    found = select(store, tmp_path, gems, f"{home}/gems/web-1.0/lib/web.rb")
+    assert found.kept[f"{home}/gems/rack-1.0/lib/rack/rare.rb"].rule == "required"
+    assert found.dropped[f"{home}/gems/idle-1.0/lib/idle.rb"].rule == "unreached"
+    assert {f"{home}/cache/web-1.0.gem", f"{home}/gems/web-1.0/spec/web_spec.rb"} <= found.dropped.keys()
+    asked = select(store, tmp_path, {**gems, "app/Gemfile": 'gem "idle"\n'})
+    assert f"{home}/gems/idle-1.0/lib/idle/rare.rb" in asked.kept
+
+
+def jar(path: str = "") -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(
+            "META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\nClass-Path: {path}\n" if path else ""
+        )
+    return out.getvalue()
+
+
+def test_java_archives_and_runtimes_stay_whole_but_for_what_developers_need(
+    store: Store, tmp_path: Path
+) -> None:
+    home = "opt/java/openjdk"
+    files = {
+        "app/app.jar": jar("lib/one.jar"),
+        "app/lib/one.jar": jar(),
+        f"{home}/bin/java": b"",
+        f"{home}/lib/modules": b"m" * 100,
+        f"{home}/lib/security/cacerts": b"c",
+        f"{home}/jmods/java.base.jmod": b"j" * 100,
+        f"{home}/lib/src.zip": b"s",
+    }
+    found = select(store, tmp_path, files, "app/app.jar", f"{home}/bin/java")
+    assert {"app/lib/one.jar", f"{home}/lib/modules", f"{home}/lib/security/cacerts"} <= found.kept.keys()
+    assert {f"{home}/jmods/java.base.jmod", f"{home}/lib/src.zip"} <= found.dropped.keys()
+
+
+def test_the_library_of_ruby_stays_with_its_interpreter(store: Store, tmp_path: Path) -> None:
+    files = {
+        "usr/local/bin/ruby": b"",
+        "usr/local/lib/ruby/3.3.0/json.rb": "",
+        "usr/local/lib/libruby.so.3.3": b"",
+        "usr/local/share/ri/3.3.0/system/x": "",
+    }
+    found = select(store, tmp_path, files, "usr/local/bin/ruby")
+    assert found.kept["usr/local/lib/ruby/3.3.0/json.rb"].rule == "runtime"
+    assert "usr/local/share/ri/3.3.0/system/x" in found.dropped
+
+
+def test_a_static_program_needs_nothing_but_what_it_names(store: Store, tmp_path: Path) -> None:
+    files = {"app/serve": b"\x7fELF", "usr/share/doc/x/README": "x", "usr/bin/other": "#!/bin/sh\n"}
+    found = select(store, tmp_path, files, "app/serve")
+    assert "app/serve" in found.kept
+    assert "usr/share/doc/x/README" in found.dropped
