@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import random
 import subprocess
 import tarfile
 from pathlib import Path
@@ -280,3 +282,74 @@ def facts(found: Any) -> dict[str, Any]:
         path: fact if not isinstance(fact[0], bytes) else (*fact[:4], fact[4][0])
         for path, fact in facts_of_stack(found).items()
     }
+
+
+def generated(rng: random.Random, number: int) -> bytes:
+    """A layer of files, folders, links, pipes and devices with attributes, and whiteouts of lower ones."""
+    members: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
+    for _ in range(25):
+        path = "/".join(rng.choice("abc") for _ in range(rng.randint(1, 3)))
+        kinds = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+        kind = rng.choice([*kinds, tarfile.BLKTYPE])
+        parents = [path[:end] for end, sign in enumerate(path) if sign == "/"]
+        if any(above in members and members[above][0].type != tarfile.DIRTYPE for above in parents):
+            continue
+        if kind != tarfile.DIRTYPE and any(other.startswith(path + "/") for other in members):
+            continue
+        info = tarfile.TarInfo(path)
+        info.type, info.mode = kind, rng.choice([0o644, 0o755, 0o4755, 0o1777, 0o600])
+        info.uid, info.gid, info.mtime = rng.randrange(2000), rng.randrange(2000), 1_600_000_000 + number
+        data = bytes(rng.randrange(2000)) if kind == tarfile.REGTYPE else b""
+        info.size = len(data)
+        if kind == tarfile.SYMTYPE:
+            info.linkname = rng.choice(["a", "../b", "/c/a", "nowhere"])
+        if kind in (tarfile.CHRTYPE, tarfile.BLKTYPE):
+            # not 0, 0, which is how overlays say that something is gone
+            info.devmajor, info.devminor = rng.randint(1, 250), rng.randrange(256)
+        if kind in (tarfile.REGTYPE, tarfile.DIRTYPE) and rng.random() < 0.5:
+            info.pax_headers = {"SCHILY.xattr.user.test": f"value {rng.randrange(9)}"}
+        members[path] = (info, data)
+        for above in parents:
+            if above not in members:
+                members[above] = (tarfile.TarInfo(above), b"")
+                members[above][0].type, members[above][0].mode = tarfile.DIRTYPE, 0o755
+    for path in [f"{name}/.wh.{rng.choice('abc')}" for name in "ab"] if number else []:
+        if path.partition("/")[0] in members and members[path[0]][0].type == tarfile.DIRTYPE:
+            info = tarfile.TarInfo(path)
+            victim = path.replace(".wh.", "")
+            if victim not in members and not any(other.startswith(victim + "/") for other in members):
+                members[path] = (info, b"")
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in sorted(members):
+            info, data = members[path]
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.mark.runtime
+@pytest.mark.parametrize("seed", range(6))
+def test_pipes_devices_and_attributes_are_those_that_umoci_unpacks(
+    seed: int, tmp_path: Path, store: Store
+) -> None:
+    need("umoci")
+    if os.geteuid() != 0:
+        pytest.skip("owners are set by root")
+    from ramekin.image import transports
+
+    rng = random.Random(seed)
+    image = image_of(store, [generated(rng, number) for number in range(3)])
+    transports.write(image, parse(f"oci:{tmp_path}/layout:it"))
+    subprocess.run(
+        ["umoci", "raw", "unpack", "--image", f"{tmp_path}/layout:it", str(tmp_path / "root")],
+        check=True,
+        capture_output=True,
+    )
+    found = stack(reading.open_image(parse(f"oci:{tmp_path}/layout:it"), store))
+    kinds = {placed.file.kind for placed in found.files.values()}
+    assert {Kind.FIFO, Kind.CHARACTER, Kind.BLOCK} & kinds
+    assert_same(facts_of_stack(found), facts_of_folder(tmp_path / "root"))
+    for path, placed in found.files.items():
+        if placed.file.kind is Kind.DIRECTORY and path:
+            there = tmp_path / "root" / path
+            assert placed.file.xattrs == tuple((n, os.getxattr(there, n)) for n in os.listxattr(there)), path

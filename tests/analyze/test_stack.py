@@ -202,9 +202,16 @@ def lay_for_overlay(layer: Tree, root: Path) -> None:
             os.mknod(victim, stat.S_IFCHR, os.makedev(0, 0))
 
 
+_SPECIAL = {
+    stat.S_IFIFO: str(Kind.FIFO),
+    stat.S_IFCHR: str(Kind.CHARACTER),
+    stat.S_IFBLK: str(Kind.BLOCK),
+}
+
+
 def facts_of_folder(root: Path) -> dict[str, Any]:
-    """Every path below `root`: a link's text; or mode and owner of a folder; or digest, mode, owner,
-    attributes and the first name of a file.
+    """Every path below `root`: a link's text; or mode and owner of a folder; or kind, mode, owner and number
+    of a pipe or device; or digest, mode, owner, attributes and the first name of a file.
     """
     found: dict[str, Any] = {}
     inodes: dict[int, str] = {}
@@ -216,6 +223,9 @@ def facts_of_folder(root: Path) -> dict[str, Any]:
             found[place] = ("link", str(path.readlink()))
         elif path.is_dir():
             found[place] = ("folder", mode, status.st_uid)
+        elif not path.is_file():
+            number = (os.major(status.st_rdev), os.minor(status.st_rdev))
+            found[place] = (_SPECIAL[stat.S_IFMT(status.st_mode)], mode, status.st_uid, number)
         else:
             names = [name for name in sorted(os.listxattr(path)) if not name.startswith("trusted.")]
             xattrs = tuple((name, os.getxattr(path, name)) for name in names)
@@ -240,6 +250,8 @@ def facts_of_stack(found: Stack) -> dict[str, Any]:
             facts[path] = ("link", content.target)
         elif content.kind is Kind.DIRECTORY:
             facts[path] = ("folder", content.mode, content.uid)
+        elif content.kind is not Kind.FILE:
+            facts[path] = (str(content.kind), content.mode, content.uid, content.device)
         else:
             facts[path] = (content.digest, content.mode, content.uid, content.xattrs, names[id(placed.inode)])
     return facts

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from ramekin import workers
-from ramekin.analyze.model import Outline, ReadImage
+from ramekin.analyze.model import LayerFiles, Outline, ReadImage
 from ramekin.errors import DigestMismatchError, FormatError, NotFoundError
 from ramekin.image import oci
 from ramekin.image.image import Image
@@ -104,10 +104,12 @@ def read(
     platform: Platform | None = None,
     jobs: int = 2,
     progress: Progress = SILENT,
+    held: dict[Digest, LayerFiles] | None = None,
 ) -> ReadImage:
     """Every file of every layer, `jobs` layers at once; layers that the store knows are not fetched.
 
-    `DigestMismatchError` when a layer unpacks to another diff_id than the config says.
+    With `held`, a layer that several images have is one value. `DigestMismatchError` when a layer unpacks to
+    another diff_id than the config says.
     """
     return read_layers(
         outline(image, name=name, platform=platform, attested=True),
@@ -115,19 +117,29 @@ def read(
         store,
         jobs=jobs,
         progress=progress,
+        held=held,
     )
 
 
 def read_layers(
-    told: Outline, image: Image, store: Store, *, jobs: int = 2, progress: Progress = SILENT
+    told: Outline,
+    image: Image,
+    store: Store,
+    *,
+    jobs: int = 2,
+    progress: Progress = SILENT,
+    held: dict[Digest, LayerFiles] | None = None,
 ) -> ReadImage:
     """The layers of an image whose outline is known."""
     # not needed for outlines, nor for what is known of an image already
     from ramekin.analyze.layer import known_layer, read_layer
 
     blobs = {layer.digest: layer for layer in told.layers}
+    have = {} if held is None else held
     found = {
-        digest: known for digest, blob in blobs.items() if (known := known_layer(blob, store)) is not None
+        digest: known
+        for digest, blob in blobs.items()
+        if (known := have.get(digest) or known_layer(blob, store)) is not None
     }
     unknown = [blob for digest, blob in blobs.items() if digest not in found]
     with progress.task(f"reading {told.name}", total=sum(blob.size for blob in unknown)) as task:
@@ -138,6 +150,9 @@ def read_layers(
 
         # the largest first, so that none is left to read alone at the end
         workers.each(learn, sorted(unknown, key=lambda blob: -blob.size), jobs=jobs)
+    for digest, layer in found.items():
+        if not layer.absent:
+            found[digest] = have.setdefault(digest, layer)
     layers = []
     for blob, diff_id in zip(told.layers, told.diff_ids, strict=True):
         layer = found[blob.digest]
@@ -158,9 +173,11 @@ def open_image(
     jobs: int = 2,
     plain_http: bool = False,
     progress: Progress = SILENT,
+    held: dict[Digest, LayerFiles] | None = None,
 ) -> ReadImage:
-    """Every file of what `reference` names."""
+    """Every file of what `reference` names; `held` as for `read`."""
     from ramekin.image import transports
 
     with transports.read(reference, plain_http=plain_http, progress=progress) as image:
-        return read(image, store, name=str(reference), platform=platform, jobs=jobs, progress=progress)
+        name = str(reference)
+        return read(image, store, name=name, platform=platform, jobs=jobs, progress=progress, held=held)

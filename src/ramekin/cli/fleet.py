@@ -107,12 +107,14 @@ def _read(
     from ramekin import workers
     from ramekin.analyze import reading
     from ramekin.analyze.fleet import report
-    from ramekin.analyze.model import Outline, ReadImage
+    from ramekin.analyze.model import LayerFiles, Outline, ReadImage
     from ramekin.errors import RamekinError
+    from ramekin.store.digest import Digest
 
     outlines: dict[int, Outline] = {}
     images: dict[int, ReadImage] = {}
     failed: dict[int, RamekinError] = {}
+    held: dict[Digest, LayerFiles] = {}
 
     def take(number: int) -> None:
         place = places[number]
@@ -123,7 +125,13 @@ def _read(
                 )
             else:
                 images[number] = reading.open_image(
-                    place, store, platform=platform, jobs=1, plain_http=plain_http, progress=progress
+                    place,
+                    store,
+                    platform=platform,
+                    jobs=1,
+                    plain_http=plain_http,
+                    progress=progress,
+                    held=held,
                 )
         except RamekinError as error:
             failed[number] = error

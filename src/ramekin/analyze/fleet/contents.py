@@ -206,38 +206,56 @@ def by_file(images: Sequence[ReadImage]) -> ByFile:
     )
 
 
-def memory(images: Sequence[ReadImage], stacks: Sequence[Stack], members: Sequence[Member]) -> Memory:
-    """What one container of each image maps of its files when it starts."""
+@dataclass(frozen=True)
+class Mapping:
+    """What one container of an image maps when it starts; `image` is None when its program is not known.
+
+    `files` are pages (in bytes) of each file by its chain and path, and its content.
+    """
+
+    name: str
+    image: ImageMemory | None
+    files: tuple[tuple[tuple[str, str], bytes, int], ...] = ()
+
+
+def mapping(image: ReadImage, stack: Stack, member: Member) -> Mapping:
+    """What one container of an image maps of its files when it starts."""
+    line = loading.words(image.outline.config)
+    start = loading.program(stack, image.outline.config)
+    loader = loading.Loader(stack, image.outline.config)
+    if start is not None and not loader.elf(start):
+        start = _interpreter(stack, image, start)
+    if start is None:
+        return Mapping(member.name, None)
+    files = []
+    shared = private = packed = 0
+    paths = loader.closure(start)
+    for path in paths:
+        placed = stack.files[path]
+        assert placed.inode is not None
+        loads = loader.elf(path).get("loads", ())
+        pages = sum(_pages(size) for flags, size, _ in loads if not flags & _WRITABLE)
+        own = sum(_pages(size) for flags, _, size in loads if flags & _WRITABLE)
+        if grown := stack.traits(path).get("packed", {}).get("unpacked", 0):
+            packed += _pages(grown)
+            own = max(own, _pages(grown))
+        inode = placed.inode
+        files.append(((member.chains[inode.layer], inode.file.path), inode.file.digest, pages))
+        shared += pages
+        private += own
+    told = ImageMemory(member.name, line[0], len(paths), shared, private, packed)
+    return Mapping(member.name, told, tuple(files))
+
+
+def memory(mappings: Sequence[Mapping]) -> Memory:
+    """The mappings of one container of each image, on one node."""
     as_laid: dict[tuple[str, str], int] = {}
     by_content: dict[bytes, int] = {}
-    found: list[ImageMemory] = []
-    unknown: list[str] = []
-    for image, stack, member in zip(images, stacks, members, strict=True):
-        line = loading.words(image.outline.config)
-        start = loading.program(stack, image.outline.config)
-        loader = loading.Loader(stack, image.outline.config)
-        if start is not None and not loader.elf(start):
-            start = _interpreter(stack, image, start)
-        if start is None:
-            unknown.append(member.name)
-            continue
-        names = member.chains
-        shared = private = packed = 0
-        paths = loader.closure(start)
-        for path in paths:
-            placed = stack.files[path]
-            assert placed.inode is not None
-            loads = loader.elf(path).get("loads", ())
-            pages = sum(_pages(size) for flags, size, _ in loads if not flags & _WRITABLE)
-            own = sum(_pages(size) for flags, _, size in loads if flags & _WRITABLE)
-            if grown := stack.traits(path).get("packed", {}).get("unpacked", 0):
-                packed += _pages(grown)
-                own = max(own, _pages(grown))
-            as_laid[names[placed.inode.layer], placed.inode.file.path] = pages
-            by_content[placed.inode.file.digest] = pages
-            shared += pages
-            private += own
-        found.append(ImageMemory(member.name, line[0], len(paths), shared, private, packed))
+    for one in mappings:
+        for laid, content, pages in one.files:
+            as_laid[laid] = pages
+            by_content[content] = pages
+    found = [one.image for one in mappings if one.image is not None]
     private = sum(one.private for one in found)
     return Memory(
         alone=sum(one.mapped for one in found) + private,
@@ -245,7 +263,7 @@ def memory(images: Sequence[ReadImage], stacks: Sequence[Stack], members: Sequen
         ideal=sum(by_content.values()) + private,
         private=private,
         images=tuple(sorted(found, key=lambda one: (-one.mapped - one.private, one.name))),
-        unknown=tuple(unknown),
+        unknown=tuple(one.name for one in mappings if one.image is None),
     )
 
 

@@ -50,23 +50,27 @@ def deep(images: Sequence[ReadImage], rates: Rates = Rates(), skipped: Sequence[
     """The figures of all files."""
     outlines = [image.outline for image in images]
     members = [sharing.member(image.outline, tuple(layer.size for layer in image.layers)) for image in images]
-    # the files of two tags of one image are the same
-    stacks: dict[tuple[str, ...], tuple[Stack, tuple[contents.Bundle, ...]]] = {}
-    rows: list[tuple[Stack, tuple[contents.Bundle, ...]]] = []
-    for image in images:
-        name = tuple(layer.digest for layer in image.layers)
-        if name not in stacks:
-            merged = stack(image)
-            stacks[name] = merged, contents.bundles(image, merged, owners(merged))
-        rows.append(stacks[name])
-    identities = [_identity(merged, outline) for (merged, _), outline in zip(rows, outlines, strict=True)]
+    # the files of two tags of one image are the same; no more than one image's are held at once
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, image in enumerate(images):
+        alike.setdefault(tuple(layer.digest for layer in image.layers), []).append(number)
+    bundles: list[tuple[contents.Bundle, ...]] = [()] * len(images)
+    identities = [base_room.identity_of_outline(one) for one in outlines]
+    mappings = [contents.Mapping(one.name, None) for one in members]
+    for numbers in alike.values():
+        image = images[numbers[0]]
+        merged = stack(image)
+        own = contents.bundles(image, merged, owners(merged))
+        for number in numbers:
+            bundles[number] = own
+            identities[number] = _identity(merged, outlines[number])
+            mappings[number] = contents.mapping(images[number], merged, members[number])
     files = {
         str(diff_id): {f"{file.path}\0{file.digest.hex()}": file.size for file in layer.files if file.size}
         for image in images
         for diff_id, layer in zip(image.outline.diff_ids, image.layers, strict=True)
     }
     found = base_room.find(members, outlines, identities, files)
-    bundles = [own for _, own in rows]
     laid_out = whatif.by_package(members, bundles, rates)
     return _fleet(
         members,
@@ -77,7 +81,7 @@ def deep(images: Sequence[ReadImage], rates: Rates = Rates(), skipped: Sequence[
         laid_out=laid_out,
         packages=contents.by_package(bundles),
         files=contents.by_file(images),
-        memory=contents.memory(images, [merged for merged, _ in rows], members),
+        memory=contents.memory(mappings),
     )
 
 
