@@ -23,6 +23,7 @@ import shutil
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -128,6 +129,9 @@ def _keep(plan: Plan) -> None:
         else:
             keeper.serve()
             code = 0
+    except BaseException:
+        # into the container's log, which is shown when a sandbox ends by itself
+        traceback.print_exc()
     finally:
         # nothing of the parent's is to be cleaned up here
         os._exit(code)
@@ -191,6 +195,17 @@ class Keeper:
                 self._full = left.f_bavail * left.f_frsize <= _SPARE or left.f_favail == 0
                 if self._full:
                     self._kill_all()
+
+    def _watch_files(self) -> None:
+        """Have the kernel report files, also beside system calls: not everything is opened by one."""
+        try:
+            self._events = FileEvents(MERGED)
+        except OSError as error:
+            if self._plan.watching == Watching.SECCOMP:
+                # without root, calls have to do
+                return
+            raise OSError(error.errno, f"files cannot be watched by fanotify ({error.strerror})") from None
+        self._on(self._events.fileno(), self._events.take)
 
     def _on(self, descriptor: int, call: Callable[[], None]) -> None:
         self._waiting.register(descriptor, selectors.EVENT_READ, call)

@@ -18,7 +18,7 @@ class Watching(StrEnum):
 
     SECCOMP = "seccomp"
     """System calls that name files are held up until they are noted, those too that only ask whether a file
-    is there. Needs no root, and takes longer."""
+    is there. Needs no root, and takes longer. As root, files are reported by fanotify too."""
 
     LOOKUPS = "lookups"
     """As seccomp, but only look-ups of given paths that are gone are noted."""

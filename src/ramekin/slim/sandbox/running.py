@@ -201,7 +201,12 @@ class Running:
 
     def _close(self, keeper: subprocess.Popen[bytes]) -> None:
         self._control.close()
-        keeper.wait()
+        try:
+            keeper.wait(STOP_PATIENCE)
+        except subprocess.TimeoutExpired:
+            # with the warden, all of the sandbox goes
+            keeper.kill()
+            keeper.wait()
         self._log.finish()
 
     def _ask(self, request: Request, descriptors: Sequence[int] = ()) -> tuple[Reply, int]:
