@@ -22,7 +22,7 @@ Files = Mapping[str, bytes | str]
 
 
 def entries(files: Files) -> list[Entry]:
-    """Files by path: text starting with `-> ` is a symbolic link, a path ending in `/` a folder, and what lies
+    """Files by path: text that starts with `-> ` is a symbolic link, a path ending in `/` a folder; what lies
     in a `bin` folder, or is a script, may be run.
     """
     made: list[Entry] = []

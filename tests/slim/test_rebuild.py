@@ -183,7 +183,7 @@ def test_equal_copyright_notices_become_one(store: Store, tmp_path: Path, origin
 
 
 def test_records_of_python_and_node_name_what_is_there(store: Store, tmp_path: Path) -> None:
-    lock = {"packages": {"node_modules/used": {}, "node_modules/idle": {}}}
+    lock: dict[str, dict[str, object]] = {"packages": {"node_modules/used": {}, "node_modules/idle": {}}}
     more: Files = {
         **distribution("used", {"used.py": "", "used_tests/__init__.py": "", "tests/test_used.py": ""}),
         **distribution("idle", {"idle.py": ""}),

@@ -136,7 +136,7 @@ def test_java_archives_and_runtimes_stay_whole_but_for_what_developers_need(
     store: Store, tmp_path: Path
 ) -> None:
     home = "opt/java/openjdk"
-    files = {
+    files: Files = {
         "app/app.jar": jar("lib/one.jar"),
         "app/lib/one.jar": jar(),
         f"{home}/bin/java": b"",
@@ -151,7 +151,7 @@ def test_java_archives_and_runtimes_stay_whole_but_for_what_developers_need(
 
 
 def test_the_library_of_ruby_stays_with_its_interpreter(store: Store, tmp_path: Path) -> None:
-    files = {
+    files: Files = {
         "usr/local/bin/ruby": b"",
         "usr/local/lib/ruby/3.3.0/json.rb": "",
         "usr/local/lib/libruby.so.3.3": b"",

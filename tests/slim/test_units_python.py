@@ -123,7 +123,9 @@ def test_reading_the_metadata_of_all_distributions_uses_none(store: Store, tmp_p
         store,
         tmp_path,
         *(f"{SITE}/{name}-1.0.dist-info/METADATA" for name in names),
-        **{name: distribution(name, {f"{name}.py": ""}) for name in names},
+        one=distribution("one", {"one.py": ""}),
+        two=distribution("two", {"two.py": ""}),
+        three=distribution("three", {"three.py": ""}),
     )
     assert all(f"{SITE}/{name}.py" in found.dropped for name in names)
 

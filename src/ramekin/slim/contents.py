@@ -137,19 +137,19 @@ class Contents:
         held = self.trees[inode.layer][inode.file.path]
         if not links:
             return held.at(path)
-        first = self._first_names[id(inode)]
+        first = self.names[id(inode)][0]
         if path == first:
             return held.at(path)
         return Entry(path=path, kind=Kind.HARDLINK, target=first, mode=held.mode, uid=held.uid)
 
     @cached_property
-    def _first_names(self) -> Mapping[int, str]:
-        """The first path of each content."""
-        first: dict[int, str] = {}
+    def names(self) -> Mapping[int, tuple[str, ...]]:
+        """By the identity of each content (`id(placed.inode)`) all paths that have it, in order."""
+        found: dict[int, list[str]] = {}
         for path, placed in self.files.items():
             if placed.inode is not None:
-                first.setdefault(id(placed.inode), path)
-        return first
+                found.setdefault(id(placed.inode), []).append(path)
+        return {number: tuple(paths) for number, paths in found.items()}
 
     def resolve(self, path: str) -> str | None:
         """Where a path leads when links are followed; None for nowhere."""

@@ -144,9 +144,9 @@ def is_slim(image: Image) -> bool:
 
 
 def answer(explanation: Explanation, target: str) -> tuple[str, ...]:
-    """Why a file (an absolute path) or a unit (or a package's bare name) is in the image or not, a step a line.
+    """Why a file (an absolute path) or a unit is in the image or not, a step a line.
 
-    `NotFoundError` when the original never had it.
+    A unit may be named without its kind.     `NotFoundError` when the original never had it.
     """
     lines = tuple(_of_path(explanation, target)) if target.startswith("/") else ()
     lines = lines or tuple(_of_unit(explanation, target))

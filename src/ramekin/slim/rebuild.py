@@ -2,9 +2,9 @@
 
 | layers | what they are |
 |---|---|
-| `keep` | those of the original: one that stays whole keeps its digest, others are written again with what stays |
+| `keep` | those of the original: one that stays whole keeps its digest, the others are written again |
 | `one` | one with everything |
-| `units` | the files of each system's packages, of the other units, and of the author, a layer each: images that use the same units share them |
+| `units` | one for each package, other unit and the author's files: images with the same units share them |
 
 The configuration is the original's; what starts, how and as whom is never touched. History says which layers
 were written again. The same image and selection give the same digest.
@@ -147,8 +147,9 @@ class _Staying:
         return entry
 
     def tree(self, paths: Iterable[str], folders: Iterable[str] = ()) -> Tree:
-        """`paths` and `folders`, with the folders above them as the image has them; further names of a file are
-        hard links.
+        """`paths` and `folders`, with the folders above them as the image has them.
+
+        Further names of a file are hard links.
         """
         entries: dict[str, Entry] = {}
         first: dict[int, str] = {}
@@ -314,11 +315,12 @@ def _emptied(staying: _Staying) -> set[str]:
             found.add(path)
     for path, placed in staying.contents.files.items():
         file = placed.file
-        if file.kind is Kind.DIRECTORY and (file.uid or file.gid or file.mode & 0o1022):
-            if _NEEDLESS.match(path) is None or path.startswith("var/cache/"):
-                while path and path not in found:
-                    found.add(path)
-                    path = path.rpartition("/")[0]
+        if file.kind is not Kind.DIRECTORY or not (file.uid or file.gid or file.mode & 0o1022):
+            continue
+        if _NEEDLESS.match(path) is None or path.startswith("var/cache/"):
+            while path and path not in found:
+                found.add(path)
+                path = path.rpartition("/")[0]
     return found
 
 

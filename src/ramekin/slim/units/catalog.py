@@ -265,10 +265,8 @@ class _Cataloguing:
 
     def _gems(self) -> None:
         for path in self.contents.paths:
-            if "/gems/" not in path and not path.endswith((".gemspec", ".gem", ".info")):
-                if "/extensions/" not in path:
-                    continue
-            if path in self.of:
+            named = "/gems/" in path or "/extensions/" in path
+            if path in self.of or not (named or path.endswith((".gemspec", ".gem", ".info"))):
                 continue
             match = _GEM.match(path)
             if match is None:

@@ -78,8 +78,10 @@ _CALLED = re.compile(
     rb"\s*\(\s*\[?\s*[fr]?['\"`]([A-Za-z0-9_][\w.+-]{0,40})(?=['\"` ])"
 )
 """Commands that source starts by name, in the ways of Python, Node, Ruby and PHP."""
+_LEGAL = re.compile(r"licen[cs]e|copying|notice", re.IGNORECASE)
 _HANDED_ON = re.compile(
-    rb"(?:-exec(?:dir)?|-ok|\bxargs(?:[ \t]+-\S+)*|\b(?:gosu|su-exec|setpriv|chroot|timeout|nice|tini|dumb-init)[ \t](?:[^\s;|&]+[ \t]+)*?)"
+    rb"(?:-exec(?:dir)?|-ok|\bxargs(?:[ \t]+-\S+)*"
+    rb"|\b(?:gosu|su-exec|setpriv|chroot|timeout|nice|tini|dumb-init)[ \t](?:[^\s;|&]+[ \t]+)*?)"
     rb"[ \t]*([a-z][a-z0-9._+-]{0,40})\b"
 )
 """Commands that shell scripts hand to others: `find -exec`, `xargs`."""
@@ -357,16 +359,14 @@ class Completion:
         """Links that lead to a file that stays, and its other names."""
         for link in self._links.get(path, ()):
             other = self.units[self.of[link]]
-            if other is unit or other.kind in (LINKS, AUTHOR):
-                if self.unwanted(link, other) is None:
-                    self.keep(link, "link", f"it leads to /{path}", sought=False, enter=False)
+            near = other is unit or other.kind in (LINKS, AUTHOR)
+            if near and self.unwanted(link, other) is None:
+                self.keep(link, "link", f"it leads to /{path}", sought=False, enter=False)
         placed = self.contents.files[path]
         if placed.inode is not None and placed.inode.names > 1 and self.whole:
-            for other_path in unit.paths:
-                other_placed = self.contents.files[other_path]
-                if other_placed.inode is placed.inode and other_path not in self.kept:
-                    if self.unwanted(other_path, unit) is None:
-                        self.keep(other_path, "hardlink", f"a name of /{path}", sought=False)
+            for name in self.contents.names[id(placed.inode)]:
+                if name not in self.kept and self.of[name] == unit.name and self.unwanted(name, unit) is None:
+                    self.keep(name, "hardlink", f"a name of /{path}", sought=False)
 
     def _needs(self, path: str, unit: Known) -> None:
         if rule("essential").matches(path) and not path.endswith(("nsswitch.conf", "profile")):
@@ -490,9 +490,9 @@ class Completion:
         """The rule and cause by which a path goes whatever leads to it: the user said so."""
         if (wanted := self._drop.match(path)) is not None:
             return "drop", wanted
-        if self.choice.bytecode is Bytecode.DROP and path.endswith(".pyc"):
-            if source_of(path) in self.of:
-                return "bytecode", ""
+        compiled = self.choice.bytecode is Bytecode.DROP and path.endswith(".pyc")
+        if compiled and source_of(path) in self.of:
+            return "bytecode", ""
         if self.choice.locales is not None and (language := self._language(path)) is not None:
             return "locales", language
         return None
@@ -519,9 +519,9 @@ class Completion:
         for name in ("cache", "databases", "documents"):
             if rule(name).matches(path) and not self._working(path):
                 return name, ""
-        if unit.kind in (SYSTEM, RUNTIME, LINKS, AUTHOR) and not self._working(path):
-            if (taken := self._slice_of(path)) is not None:
-                return "slice", taken
+        sliced = unit.kind in (SYSTEM, RUNTIME, LINKS, AUTHOR) and not self._working(path)
+        if sliced and (taken := self._slice_of(path)) is not None:
+            return "slice", taken
         if path.endswith(".pyc") and (reason := self._stale(path)) is not None:
             return reason
         if unit.kind == SYSTEM and self._speechless and rule("messages").matches(path):
@@ -534,9 +534,9 @@ class Completion:
             return "tests", ""
         if path.endswith(".po") and unit.kind != AUTHOR and f"{path[:-3]}.mo" in self.of:
             return "message-sources", ""
-        if unit.kind == NODE and rule("node-extras").matches(path):
-            if not re.search(r"(?i)licen[cs]e|copying|notice", path.rpartition("/")[2]):
-                return "node-extras", ""
+        extra = unit.kind == NODE and rule("node-extras").matches(path)
+        if extra and not _LEGAL.search(path.rpartition("/")[2]):
+            return "node-extras", ""
         return None
 
     def _working(self, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What single files of an image show that they need, by the closure room's scan; found when first asked for."""
+"""What single files of an image show that they need, by the closure room's scan, when they are asked for."""
 
 from __future__ import annotations
 

@@ -191,9 +191,9 @@ class PythonRules:
         if any(program.match(other) for other in self._all.kept):
             return
         for name in sorted(self._all.units):
-            if name.startswith(f"python{found[1]}:"):
-                if name.partition(":")[2] not in rule("developers").names:
-                    self._all.begin(name, f"/{path} stays, which programs have inside", "embedded")
+            version, _, module = name.partition(":")
+            if version == f"python{found[1]}" and module not in rule("developers").names:
+                self._all.begin(name, f"/{path} stays, which programs have inside", "embedded")
 
     def _modules(self, version: str, pattern: str, name: str, because: str) -> None:
         if "*" in pattern:
@@ -311,9 +311,10 @@ class PythonRules:
                 return place
         folder, _, name = stem.rpartition("/")
         for other in self._all.contents.children.get(folder, ()):
-            if other.startswith(name + ".") and other.endswith(".so"):
-                if other == f"{name}.so" or _TAGS.search(other):
-                    return f"{folder}/{other}"
+            if not other.startswith(name + ".") or not other.endswith(".so"):
+                continue
+            if other == f"{name}.so" or _TAGS.search(other):
+                return f"{folder}/{other}"
         return None
 
     def _search(self) -> tuple[str, ...]:
@@ -481,8 +482,9 @@ def _at_top(data: bytes) -> set[str]:
 
 
 def _statements(data: bytes) -> list[tuple[str, int, bool]]:
-    """Every name that import statements may mean as a module, the dots before it, and whether it stands at the
-    top of the module.
+    """Every name that import statements may mean as a module, and the dots before it.
+
+    The last is whether one of the statements stands at the top of the source.
     """
     try:
         with warnings.catch_warnings():

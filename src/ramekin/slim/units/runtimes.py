@@ -1,4 +1,4 @@
-"""Runtimes that nobody's database owns, as official images of languages have them below /usr/local and /opt."""
+"""Runtimes that no database owns, as official images of languages have them below /usr/local and /opt."""
 
 from __future__ import annotations
 

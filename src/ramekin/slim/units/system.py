@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ramekin.closure import policy as policies
 from ramekin.closure.evidence.model import Kind as Shown
@@ -48,11 +48,12 @@ class SystemRules:
     def begin(self, unit: Known, by: str, because: str) -> None:
         """A file of a package stays: so do those that no evidence could lead to."""
         correction = self._all.policy.correction(unit.package.name) if unit.package else None
+        drops = correction.drops if correction is not None else None
 
         def is_part(path: str) -> bool:
             return (
                 self._all.policy.part(path) is not None
-                or (correction is not None and _drops(correction.drops, path))
+                or (drops is not None and drops.match(path) is not None)
                 or rule("time-zones").matches(path)
                 or ("/gconv/" in path and "gconv" not in self._all.begun)
             )
@@ -73,19 +74,20 @@ class SystemRules:
             return
         for name in sorted(package.depends):
             other = self._packages.get(name)
-            if other is not None and other is not unit and other.package is not None:
-                if other.package.source == package.source:
-                    yield other
+            if other is None or other is unit or other.package is None:
+                continue
+            if other.package.source == package.source:
+                yield other
 
     def file(self, path: str, unit: Known) -> None:
         """A file stays: its package is there, and if it is a program that ran, so are the others."""
         owner = self._all.catalog.owned.get(path)
         if owner is not None and owner != unit.name:
             self._all.begin(owner, f"/{path} is a file of it", "package")
-        if path in self._all.executed and unit.kind == SYSTEM and unit.name not in self.asked:
-            if unit.package is not None and not unit.package.base and self._all.whole:
-                if policies.language_of(path) is None:
-                    self._tools(unit, path)
+        if path not in self._all.executed or unit.package is None or unit.name in self.asked:
+            return
+        if not unit.package.base and self._all.whole and policies.language_of(path) is None:
+            self._tools(unit, path)
 
     def _tools(self, unit: Known, path: str) -> None:
         self.asked.add(unit.name)
@@ -106,7 +108,7 @@ class SystemRules:
         self._add_ons(unit, path)
 
     def _add_ons(self, unit: Known, path: str) -> None:
-        """Packages that extend one whose program ran: they depend on it and put files where it has its own."""
+        """Packages that extend one whose program ran: they depend on it and put files beside its own."""
         assert unit.package is not None
         names = {unit.package.name, *unit.package.provides}
         folders = _private(unit.paths)
@@ -125,17 +127,19 @@ class SystemRules:
             return
         real = self._all.contents.resolve(found)
         owner = self._owner(real) if real is not None else None
-        if owner is not None and owner.package is not None and owner is not unit:
-            if owner.package.name in unit.package.depends:
-                self._all.lead(found, "command", f"/{path} names it")
+        if owner is None or owner.package is None or owner is unit:
+            return
+        if owner.package.name in unit.package.depends:
+            self._all.lead(found, "command", f"/{path} names it")
 
     def _owner(self, path: str) -> Known | None:
         name = self._all.catalog.owned.get(path) or self._all.of.get(path)
         return self._all.units.get(name) if name is not None else None
 
     def may_use(self, path: str, unit: Known, target: str, kind: Shown = Shown.LINK) -> bool:
-        """Whether a need of a package's file may be met by another path: its package must declare that, unless
-        it is one that every package may use.
+        """Whether a need of a package's file may be met by another path.
+
+        Its package must declare the other's, unless that is one which every package may use.
         """
         owner = self._owner(path) if unit.kind != AUTHOR else None
         if owner is None or owner.package is None or owner.package.system != "dpkg":
@@ -223,9 +227,9 @@ class SystemRules:
             self._want("time-zones", f"/{path} reads it")
         for which in ("certificates", "terminals"):
             for start in rule(which).names:
-                if stem == start or (stem.startswith(start) and start != "_ssl"):
-                    if ".so" in name:
-                        self._want(which, f"/{path} reads it")
+                matches = stem == start or (stem.startswith(start) and start != "_ssl")
+                if matches and ".so" in name:
+                    self._want(which, f"/{path} reads it")
         if _LIBC.match(name) or ("time-zones" in self._settled and "certificates" in self._settled):
             return
         for text in self._all.loader.elf(path).get("mentions", ()):
@@ -269,10 +273,3 @@ def _private(paths: list[str]) -> frozenset[str]:
         and "/systemd/" not in folder
         and not policies.load().module_folders.match("/" + folder)
     )
-
-
-def _drops(drops: Any, path: str) -> bool:
-    """Whether a correction of the closure's policy leaves a path out: one pattern, or several with reasons."""
-    if drops is None or isinstance(drops, re.Pattern):
-        return drops is not None and drops.match(path) is not None
-    return any(drop.match.match(path) for drop in drops)
