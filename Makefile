@@ -1,9 +1,13 @@
-.PHONY: fleet test test-s3
+.PHONY: fleet fuzz test test-s3
 
 # all images of fleet/, at every level of closure, checked and beside mmdebstrap: docs/fleet.md
 fleet:
 	scripts/fleet
 	scripts/fleet --peer
+
+# the readers of foreign bytes, ten minutes each
+fuzz:
+	scripts/fuzz
 
 test:
 	scripts/test
