@@ -7,6 +7,7 @@ that dies is started again; all end with their parent.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,9 @@ MakeRoutes = Callable[["Config", "Store", "Provider | None"], "Sequence[BaseRout
 _PR_SET_PDEATHSIG = 1
 BODY_BUFFER = 128 << 10
 """Bytes that a connection holds on their way in or out: what a client that does not read costs."""
+
+SWITCH = 0.001
+"""Seconds after which a thread lets another have a go."""
 
 
 def check(config: Config) -> None:
@@ -127,6 +131,11 @@ def _load(config: Config, make_provider: MakeProvider, make_routes: MakeRoutes, 
         config.limits.answer_seconds,
         lambda client, size: log.line("info", "stalled", address=client, waiting=size),
     )
+    # no request waits for a look through what stays for good
+    gc.collect()
+    gc.freeze()
+    # nor long for a thread that works
+    sys.setswitchinterval(SWITCH)
     log.line("info", "serving", address=f"{config.host}:{config.port}", store=store.location, pid=os.getpid())
     return app
 
