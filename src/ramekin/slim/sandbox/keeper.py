@@ -168,14 +168,8 @@ class Keeper:
         os.umask(0o022)
         _mounts(self._plan)
         network.raise_loopback()
-        if self._plan.watching == Watching.FANOTIFY:
-            try:
-                self._events = FileEvents(MERGED)
-            except OSError as error:
-                raise OSError(
-                    error.errno, f"files cannot be watched by fanotify ({error.strerror})"
-                ) from None
-            self._on(self._events.fileno(), self._events.take)
+        if self._plan.watching in (Watching.FANOTIFY, Watching.SECCOMP):
+            self._watch_files()
         self._prepare_filter()
         wakes, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
@@ -195,6 +189,17 @@ class Keeper:
                 self._full = left.f_bavail * left.f_frsize <= _SPARE or left.f_favail == 0
                 if self._full:
                     self._kill_all()
+
+    def _watch_files(self) -> None:
+        """Have the kernel report files, also beside system calls: not everything is opened by one."""
+        try:
+            self._events = FileEvents(MERGED)
+        except OSError as error:
+            if self._plan.watching == Watching.SECCOMP:
+                # without root, calls have to do
+                return
+            raise OSError(error.errno, f"files cannot be watched by fanotify ({error.strerror})") from None
+        self._on(self._events.fileno(), self._events.take)
 
     def _watch_files(self) -> None:
         """Have the kernel report files, also beside system calls: not everything is opened by one."""
@@ -258,7 +263,7 @@ class Keeper:
         try:
             listener = filters.install(self._filter, self._numbers["seccomp"])
         except OSError:
-            if Watching(self._plan.watching) is Watching.FANOTIFY:
+            if self._plan.watching in (Watching.FANOTIFY, Watching.NONE):
                 # what is lost is only what the profile would have been made from
                 return
             raise
