@@ -201,17 +201,6 @@ class Keeper:
             raise OSError(error.errno, f"files cannot be watched by fanotify ({error.strerror})") from None
         self._on(self._events.fileno(), self._events.take)
 
-    def _watch_files(self) -> None:
-        """Have the kernel report files, also beside system calls: not everything is opened by one."""
-        try:
-            self._events = FileEvents(MERGED)
-        except OSError as error:
-            if self._plan.watching == Watching.SECCOMP:
-                # without root, calls have to do
-                return
-            raise OSError(error.errno, f"files cannot be watched by fanotify ({error.strerror})") from None
-        self._on(self._events.fileno(), self._events.take)
-
     def _on(self, descriptor: int, call: Callable[[], None]) -> None:
         self._waiting.register(descriptor, selectors.EVENT_READ, call)
 
