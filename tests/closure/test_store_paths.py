@@ -16,7 +16,7 @@ from ramekin.closure.evidence.model import Kind, PackageDetail, PackageEvidence
 from ramekin.closure.follow import Asked, Followed
 from ramekin.closure.model import PackageFacts
 from ramekin.closure.storepaths import follow, profile, scan, sqlite
-from ramekin.closure.storepaths.prepare import prepare
+from ramekin.closure.storepaths.prepare import line, prepare, unline
 from ramekin.closure.storepaths.sqlite import Index, Table
 from ramekin.errors import FormatError
 from ramekin.image import tree
@@ -57,10 +57,9 @@ class World:
             else tree.file(f"{root}/{inside}", what, mode=0o555)
             for inside, what in files.items()
         ]
-        everything = (
-            b" ".join(what if isinstance(what, bytes) else what.encode() for what in files.values())
-            + " ".join(files).encode()
-        )
+        everything = b" ".join(
+            what if isinstance(what, bytes) else what.encode() for what in files.values()
+        ) + " ".join(files).encode("utf-8", "surrogateescape")
         references = [base(other) for other in others if base(other)[:32].encode() in everything]
         package = NixPackage(
             name=base(name),
@@ -264,6 +263,22 @@ def test_what_is_kept_by_name_or_path_stays() -> None:
         "bin/app",
         "share/man/x",
     }
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
+def test_a_path_comes_back_from_its_line(text: str) -> None:
+    assert len(line(text).splitlines()) <= 1
+    assert unline(line(text)) == (None if "\ufffd" in text else text)
+
+
+def test_names_with_any_bytes_are_linked_and_left_out() -> None:
+    names = ["a\nb", "c\\d", "e f", "g\u2028h"]
+    world = World(app={f"bin/{name}": b"" for name in (*names, "\udcff")})
+    made = {one.path.removeprefix("bin/"): one.target for one in world.profile("app").tree.entries()}
+    for name in names:
+        assert made[name] == path("app", f"bin/{name}")
+    # what no text can name stays
+    assert world.gone(world.files_of("app", drop=("/nix/*",)), "app") == {f"bin/{name}" for name in names}
 
 
 # --- links -----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ramekin.closure.evidence.model import Elf, Kind, PackageDetail, PackageEvidence
 from ramekin.closure.follow import Asked, DroppedFile, DroppedPackage, Followed, KeptPackage, Step, globs
 from ramekin.closure.storepaths import STORE, owner, title
+from ramekin.closure.storepaths.prepare import unline
 from ramekin.sources.protocol import Resolution
 
 _PARTS = (
@@ -99,8 +100,8 @@ def _left_out(evidence: Mapping[str, PackageEvidence], asked: Asked) -> Iterator
         known = evidence[name]
         sizes = known.sizes.split(" ")
         for number, path in enumerate(known.paths()):
-            if drop.match(path) and not (keep and keep.match(path)):
-                yield DroppedFile(name, path, int(sizes[number]), "left out by the request")
+            if drop.match(path) and not (keep and keep.match(path)) and (real := unline(path)):
+                yield DroppedFile(name, real, int(sizes[number]), "left out by the request")
 
 
 def files(
@@ -323,8 +324,8 @@ class _Reach:
         for name in staying:
             sizes = self.evidence[name].sizes.split(" ")
             for number, path in enumerate(self.paths[name]):
-                if path not in self.present:
-                    yield DroppedFile(name, path, int(sizes[number]), self._reason_of(name, path))
+                if path not in self.present and (real := unline(path)):
+                    yield DroppedFile(name, real, int(sizes[number]), self._reason_of(name, path))
 
     def _reason_of(self, name: str, path: str) -> str:
         if self.drop is not None and self.drop.match(path):

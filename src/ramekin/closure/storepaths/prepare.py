@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from ramekin.closure.model import PackageFacts, Prepared
 from ramekin.closure.storepaths import MTIME, STORE
@@ -38,13 +39,23 @@ def prepare(content: PackageContent, *, architecture: str) -> Prepared:
 
 
 def line(path: str) -> str:
-    """A path as one line of text; nothing is ever left out by a name that is another one so."""
-    return (
-        path.replace("\\", "\\\\")
-        .replace("\n", "\\n")
-        .encode("utf-8", "surrogateescape")
-        .decode("utf-8", "replace")
-    )
+    """A path as one line of text, with what could end a line as `\\uXXXX`; `unline` gives it back.
+
+    Bytes that are no UTF-8 do not come back.
+    """
+    text = _BREAKING.sub(lambda found: f"\\u{ord(found[0]):04x}", path)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def unline(text: str) -> str | None:
+    """The path that `line` made a line of, or None where that cannot be known."""
+    if "\\" not in text and "\ufffd" not in text:
+        return text
+    return None if "\ufffd" in text else _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+_BREAKING = re.compile("[\\\\\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
 
 
 def leads(entry: Entry) -> str:
@@ -55,5 +66,5 @@ def leads(entry: Entry) -> str:
 def _identity(entry: Entry) -> str:
     """`MODE:SIZE` of a file, and where a link leads (without spaces, so that it stays one word)."""
     if entry.kind is Kind.SYMLINK:
-        return "symlink:" + line(leads(entry)).replace(" ", "\\s")
+        return "symlink:" + line(leads(entry)).replace(" ", "\\u0020")
     return f"{entry.mode:o}:{entry.size}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ramekin.closure.model import PackageFacts
 from ramekin.closure.storepaths import MTIME, STORE, owner, title
 from ramekin.closure.storepaths.follow import command
+from ramekin.closure.storepaths.prepare import unline
 from ramekin.image import tree as trees
 from ramekin.image.tree import Entry, Tree
 from ramekin.sources.protocol import Resolution
@@ -121,8 +122,8 @@ class _Listed:
             claimed = self._facts[name].claimed() if name in self._facts else ()
             found = self._known[name] = {
                 path[len(root) :]: identity
-                for path, identity in claimed
-                if path.startswith(root) and path not in self._gone
+                for text, identity in claimed
+                if (path := unline(text)) and path.startswith(root) and path not in self._gone
             }
         return found
 
@@ -131,7 +132,8 @@ def _expanded(name: str, listed: _Listed) -> dict[str, str]:
     """The files of a store path; a link to a folder of any store path stands for all that is in that."""
     found: dict[str, str] = {}
     for path, identity in listed.of(name).items():
-        target = identity.removeprefix("symlink:").lstrip("/") if identity.startswith("symlink:") else ""
+        target = (unline(identity.removeprefix("symlink:")) or "") if identity.startswith("symlink:") else ""
+        target = target.lstrip("/")
         other = owner(target)
         inside = target[len(STORE) + len(other) + 1 :] + "/"
         below = [one for one in listed.of(other) if one.startswith(inside)] if len(inside) > 1 else []
