@@ -464,9 +464,8 @@ def main() -> None:
             getattr(bench, part)()
     machine = f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"
     load = os.getloadavg()[1]
-    print(
-        f"Medians of {options.rounds} alternating rounds on {machine}; load of the last 5 minutes {load:.1f}.\n"
-    )
+    print(f"Medians of {options.rounds} alternating rounds on {machine}.")
+    print(f"The load of the last 5 minutes was {load:.1f}.\n")
     print("| measured | figure | limit |\n|---|---:|---:|")
     print("\n".join(map(str, bench.rows)))
     if options.check and not all(row.kept for row in bench.rows):
