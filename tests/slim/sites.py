@@ -166,6 +166,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *arguments: object) -> None:
+        """A client that has gone is what some tests want."""
+
+
 def _type(path: str) -> str:
     return {"png": "image/png", "css": "text/css"}.get(path.rpartition(".")[2], "text/html")
 
@@ -174,7 +179,7 @@ def _type(path: str) -> str:
 def site() -> Iterator[Site]:
     """The site, served on loopback for as long as the context lasts."""
     handler = type("Handler", (_Handler,), {"tokens": set()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     served = Site(server.server_address[1])
     handler.site = served  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

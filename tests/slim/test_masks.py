@@ -17,7 +17,9 @@ PAGE = """<html><body>
 """
 
 
-def page(token: str = "a8fk2", time: str = "20:41:07", took: str = "12.5", items: str = "<li>one</li>") -> str:
+def page(
+    token: str = "a8fk2", time: str = "20:41:07", took: str = "12.5", items: str = "<li>one</li>"
+) -> str:
     return PAGE.format(token=token, time=time, took=took, items=items)
 
 

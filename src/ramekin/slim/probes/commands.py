@@ -26,6 +26,8 @@ from ramekin.slim.probes.model import Host, Run
 
 ENDED = "the image's program has ended"
 """What is said of a probe that finds no container any more."""
+_GUARDED = 'exec 3<&0; (read _ <&3; kill -KILL 0) >/dev/null 2>&1 & exec /bin/sh -c "$1" 3<&- </dev/null'
+"""Runs a command, and ends it with all that it started when this process ends, which closes a pipe."""
 OUTPUT_LIMIT = 4 << 20
 """Bytes of an output that are compared; what is longer is compared by its beginning."""
 
@@ -47,10 +49,11 @@ def host(probe: Host, environment: Mapping[str, str]) -> Answer:
     """Run a command of this machine's shell; on time-out all that it started is killed."""
     whole = {**os.environ, **environment, **dict(probe.env)}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+        lives, closes = os.pipe()
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", probe.command],
-                stdin=subprocess.DEVNULL,
+                ["/bin/sh", "-c", _GUARDED, "sh", probe.command],
+                stdin=lives,
                 stdout=out,
                 stderr=error,
                 env=whole,
@@ -58,7 +61,10 @@ def host(probe: Host, environment: Mapping[str, str]) -> Answer:
                 start_new_session=True,
             )
         except OSError as problem:
+            os.close(closes)
             return failed(probe.name, "host", f"the command cannot be started: {problem.strerror}")
+        finally:
+            os.close(lives)
         try:
             code = process.wait(probe.seconds)
         except subprocess.TimeoutExpired:
@@ -67,6 +73,7 @@ def host(probe: Host, environment: Mapping[str, str]) -> Answer:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            os.close(closes)
         texts = []
         for stream in (out, error):
             stream.seek(0)
