@@ -15,7 +15,7 @@ inside that network. A check of checks.yaml has a name and is one of
     - {check: …, steps: [such as these, in which `take: {name: regex}` gives `{name}` to later ones]}
 
 Cookies last for one check. `status` is 200 and `exit` 0 where nothing is said; `within` are seconds in which a
-step may be tried again. `has` and `lacks` are looked for in the body, or in all that a command wrote; `match` are regular expressions.
+step may be tried again. `language` names the one of a check that needs another than English. `has` and `lacks` are looked for in the body, or in all that a command wrote; `match` are regular expressions.
 """
 
 from __future__ import annotations

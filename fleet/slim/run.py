@@ -5,7 +5,7 @@
     python fleet/slim/run.py --table                write the page from what was found so far, run nothing
 
 At `units` slimming sees what probes.yaml asks, which is `GET /` or one command; all checks of checks.yaml are
-held back from it. `small` is `units` with the languages of app.yaml alone (else en and fr) and without byte
+held back from it. `small` is `units` with the languages en and fr (or those of app.yaml) alone and without byte
 code. At `files` it is asked all checks that can be written as probes. What was found is kept in
 .cache/slim-apps/results.json. The exit code is 1 when a check failed that the original passes.
 """
@@ -46,7 +46,7 @@ def slim(app: Application, level: str, *options: str) -> tuple[str, Row]:
         write_probes(app, probes)
         words += ["--level", "files"]
     if level == "small":
-        words += ["--locales", app.settings.get("locales", "en,fr"), "--bytecode", "drop"]
+        words += ["--locales", ",".join(languages(app)), "--bytecode", "drop"]
     start = time.perf_counter()
     result = subprocess.run(
         [
@@ -70,10 +70,17 @@ def slim(app: Application, level: str, *options: str) -> tuple[str, Row]:
     }
 
 
-def judged(app: Application, reference: str) -> Row:
-    """Size of an image, and which checks fail on it."""
+def languages(app: Application) -> list[str]:
+    """The languages that level `small` keeps."""
+    found: list[str] = app.settings.get("languages", ["en", "fr"])
+    return found
+
+
+def judged(app: Application, reference: str, languages: Sequence[str] = ()) -> Row:
+    """Size of an image, and which checks fail on it; with `languages`, without those in others."""
+    checks = [one for one in app.checks if not languages or one.get("language", "en") in languages]
     with judge.laid_out(reference) as box:
-        verdicts = list(judge.judge(app.checks, box, app.settings))
+        verdicts = list(judge.judge(checks, box, app.settings))
         failed = {one.check: one.reason for one in verdicts if not one.passed}
         return {"bytes": box.size, "checks": len(verdicts), "failed": failed}
 
@@ -84,10 +91,22 @@ def write_probes(app: Application, path: Path) -> None:
     files = path.parent / app.name
     files.mkdir(parents=True, exist_ok=True)
     for number, check in enumerate(app.checks):
+        taken: set[str] = set()
         for step in check.get("steps", [check]):
+            if _wanted(step) & _takes(check) - taken:
+                continue  # of what a command said, which probes do not take
             if probe := _probe(step, check["check"], f"s{number}", files):
                 document["probes"].append(probe)
+                taken |= set(step.get("take", ())) if "take" in probe else set()
     path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+
+
+def _takes(check: Mapping[str, Any]) -> set[str]:
+    return {name for step in check.get("steps", ()) for name in step.get("take", ())}
+
+
+def _wanted(step: Mapping[str, Any]) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", json.dumps({k: v for k, v in step.items() if k != "take"})))
 
 
 def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row | None:
@@ -201,7 +220,7 @@ def main() -> None:
         for level in options.level or LEVELS:
             target, row = slim(app, level)
             if not row["failure"]:
-                row |= judged(app, target)
+                row |= judged(app, target, languages(app) if level == "small" else ())
                 broken = set(row["failed"]) - set(fat["failed"])
                 bad += bool(broken)
             bad += bool(row["failure"])
