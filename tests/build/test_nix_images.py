@@ -367,6 +367,12 @@ def test_why_says_in_which_file_a_reference_stands(shop: Shop) -> None:
     assert shop.why(image, "hello") == [f"{hello.base}: asked for"]
 
 
+def test_the_graph_calls_store_paths_by_their_names(shop: Shop) -> None:
+    graph = shop.folder / "graph.dot"
+    shop.why(shop.build("hello"), "--graph", str(graph))
+    assert '"hello-2.12" -> "glibc-2.36"' in graph.read_text()
+
+
 def test_why_says_what_led_to_a_file_and_why_another_is_not_there(shop: Shop) -> None:
     image = shop.build("hello", "--closure", "files")
     hello, greet = shop.world["hello"], shop.world["greet"]

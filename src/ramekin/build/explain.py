@@ -7,6 +7,7 @@ that registries give it as a referrer (distribution-spec, Listing Referrers).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 from ramekin.build.closures import ESSENTIALS, Closed
 from ramekin.build.configure import LAYER_PACKAGES
 from ramekin.closure import slices, storepaths, why
-from ramekin.closure.follow import Followed
+from ramekin.closure.follow import Followed, Step
 from ramekin.closure.model import SliceChoice, SliceTally
 from ramekin.errors import FormatError, NotFoundError
 from ramekin.image import tar
@@ -261,7 +262,37 @@ def graph(explanation: Explanation, form: str) -> str:
             "this image follows all dependencies: there is no evidence to draw",
             hint="build it by `--closure packages`",
         )
-    return why.svg(explanation.followed) if form == "svg" else why.dot(explanation.followed)
+    followed = titled(explanation.followed)
+    return why.svg(followed) if form == "svg" else why.dot(followed)
+
+
+def titled(followed: Followed) -> Followed:
+    """The same for people to look at: store paths are called by their names, where those tell them apart."""
+    count = Counter(storepaths.title(package.name) for package in followed.kept)
+    names = {
+        package.name: title
+        for package in followed.kept
+        if storepaths.is_base(package.name) and count[title := storepaths.title(package.name)] == 1
+    }
+    if not names:
+        return followed
+
+    def renamed(step: Step | None) -> Step | None:
+        if step is None:
+            return None
+        package, provider = (names.get(name, name) for name in (step.package, step.provider))
+        return msgspec.structs.replace(step, package=package, provider=provider)
+
+    return msgspec.structs.replace(
+        followed,
+        kept=tuple(
+            msgspec.structs.replace(
+                package, name=names.get(package.name, package.name), because=renamed(package.because)
+            )
+            for package in followed.kept
+        ),
+        edges=tuple(step for edge in followed.edges if (step := renamed(edge)) is not None),
+    )
 
 
 def _names(explanation: Explanation) -> Iterator[str]:

@@ -426,7 +426,7 @@ class Kitchen:
             kept.append(KeptPackage(package.name, package.installed_size, because, "" if because else said))
             for needed in resolution.edges.get(package.name, ()):
                 edges.append(Step(package.name, "", Kind.META, needed, needed, ""))
-        return why.svg(Followed("depends", kept=tuple(kept), edges=tuple(edges)))
+        return why.svg(explain.titled(Followed("depends", kept=tuple(kept), edges=tuple(edges))))
 
 
 def _groups(request: ImageRequest, packages: Sequence[Package]) -> tuple[plan.Group, ...]:
