@@ -231,6 +231,22 @@ def test_what_only_documentation_names_goes() -> None:
     )
 
 
+def test_slices_that_are_kept_stay_and_so_does_an_output_of_nothing_else() -> None:
+    files: dict[str, bytes | str] = {
+        "bin/app": b"",
+        "share/man/man1/app.1": b"",
+        "include/app.h": b"",
+        "lib/libapp.a": b"",
+        "share/doc/x": b"",
+    }
+    world = World(app=files)
+    assert world.gone(world.files_of("app"), "app") == set(files) - {"bin/app"}
+    kept_man = world.files_of("app", keep=("man", "headers"))
+    assert world.gone(kept_man, "app") == {"lib/libapp.a", "share/doc/x"}
+    dev = World(dev={"include/app.h": b"", "lib/pkgconfig/app.pc": b"", "nix-support/x": b""})
+    assert dev.gone(dev.files_of("dev"), "dev") == set()
+
+
 def test_references_in_a_circle_are_followed_once() -> None:
     world = World(
         app={"bin/app": path("one", "bin/x").encode()},

@@ -17,6 +17,7 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ramekin.closure.evidence.model import Elf, Kind, PackageDetail, PackageEvidence
 from ramekin.closure.follow import Asked, DroppedFile, DroppedPackage, Followed, KeptPackage, Step, globs
@@ -24,24 +25,32 @@ from ramekin.closure.storepaths import STORE, owner, title
 from ramekin.closure.storepaths.prepare import unline
 from ramekin.sources.protocol import Resolution
 
-_PARTS = (
-    ("its commands are not called", re.compile(r"s?bin/[^/]+")),
-    ("no program that stays needs the library", re.compile(r"lib(?:32|64)?/[^/]+\.so(?:\.[0-9.]+)?")),
-    ("documentation", re.compile(r"(?:share/)?(?:doc|man|info|gtk-doc|devhelp)(?:/.*)?", re.DOTALL)),
-    ("headers", re.compile(r"include(?:/.*)?", re.DOTALL)),
-    ("for linkers and build tools only", re.compile(r"lib(?:32|64)?/.*\.l?a", re.DOTALL)),
-    (
-        "for linkers and build tools only",
-        re.compile(
-            r"(?:(?:lib(?:32|64)?|share)/(?:pkgconfig|cmake|aclocal)|nix-support)/.*",
-            re.DOTALL,
-        ),
-    ),
-)
-"""Files of a store path that stay only where they are reached, and why not."""
 
-_NOT_RUN = 2
-"""From this place on in `_PARTS` nothing of what was asked for stays either."""
+class _Part(NamedTuple):
+    """Files that stay only where they are reached: the slice that keeps them all the same, and why they go.
+
+    Those of a slice go from what was asked for too.
+    """
+
+    slice: str
+    why: str
+    pattern: re.Pattern[str]
+
+
+_PARTS = tuple(
+    _Part(name, why, re.compile(pattern, re.DOTALL))
+    for name, why, pattern in (
+        ("", "its commands are not called", r"s?bin/[^/]+"),
+        ("", "no program that stays needs the library", r"lib(?:32|64)?/[^/]+\.so(?:\.[0-9.]+)?"),
+        ("docs", "documentation", r"(?:share/)?(?:doc|gtk-doc|devhelp)(?:/.*)?"),
+        ("man", "documentation", r"(?:share/)?man(?:/.*)?"),
+        ("info", "documentation", r"(?:share/)?info(?:/.*)?"),
+        ("headers", "headers", r"include(?:/.*)?"),
+        ("headers", "for build tools only", r"(?:lib(?:32|64)?|share)/(?:pkgconfig|cmake|aclocal)(?:/.*)?"),
+        ("headers", "for build tools only", r"nix-support/.*"),
+        ("static-libraries", "for linkers only", r"lib(?:32|64)?/.*\.l?a"),
+    )
+)
 
 _MOST_LINKS = 40
 SHELL = "/bin/sh"
@@ -150,9 +159,10 @@ class _Reach:
     def run(self) -> Followed:
         for name in self.requested:
             self.begun[name] = None
-            for path in self.paths[name]:
-                if not any(part.fullmatch(_inside(path, name)) for _, part in _PARTS[_NOT_RUN:]):
-                    self._put(path, None)
+            run = [path for path in self.paths[name] if not self._part(path, name, asked=True)]
+            # who asks for an output of headers or manuals wants these
+            for path in run or self.paths[name]:
+                self._put(path, None)
         for package in self.resolution.packages:
             wanted = {package.name, title(package.name), package.origin} & set(self.asked.keep)
             for path in self.paths[package.name]:
@@ -178,8 +188,16 @@ class _Reach:
             return
         self.begun[name] = step
         for path in self.paths[name]:
-            if not any(part.fullmatch(_inside(path, name)) for _, part in _PARTS):
+            if not self._part(path, name):
                 self._put(path, step)
+
+    def _part(self, path: str, name: str, *, asked: bool = False) -> _Part | None:
+        """The part of a store path that a file is of, if it is one that can go."""
+        inside = _inside(path, name)
+        for part in _PARTS:
+            if part.pattern.fullmatch(inside) and part.slice not in self.asked.keep:
+                return part if part.slice or not asked else None
+        return None
 
     def _file(self, path: str) -> None:
         name = self.place[path][0]
@@ -330,8 +348,8 @@ class _Reach:
     def _reason_of(self, name: str, path: str) -> str:
         if self.drop is not None and self.drop.match(path):
             return "left out by the request"
-        inside = _inside(path, name)
-        said = next((why for why, part in _PARTS if part.fullmatch(inside)), "nothing that stays names it")
+        part = self._part(path, name)
+        said = part.why if part is not None else "nothing that stays names it"
         return f"nothing that the image starts reaches it: {said}"
 
 
