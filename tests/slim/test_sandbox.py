@@ -205,9 +205,10 @@ def test_a_program_that_goes_to_the_background_is_told_to_stay(root: Rootfs) -> 
 def test_a_program_that_needs_a_terminal_has_none(root: Rootfs) -> None:
     with (
         started(root, "sh", "-c", "test -t 0 || { echo not a terminal; exit 1; }") as running,
-        pytest.raises(RamekinError, match="not a terminal"),
+        pytest.raises(RamekinError, match="not a terminal") as caught,
     ):
         running.wait_ready()
+    assert "no terminal here" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("place", ["/tmp/big", "/dev/shm/big"])

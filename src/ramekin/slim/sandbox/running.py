@@ -14,6 +14,7 @@ connections to it are carried to the port inside.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -308,7 +309,8 @@ class Running:
             code = os.waitstatus_to_exitcode(state.ended)
             ended = f"ended with {code}" if code >= 0 else f"was ended by signal {-code}"
             raise RamekinError(
-                f"{self._name} {ended} before it was asked to{self._shown_log()}", hint=_end_hint(code)
+                f"{self._name} {ended} before it was asked to{self._shown_log()}",
+                hint=_end_hint(code, self.log()),
             )
 
     def exec(
@@ -492,7 +494,9 @@ def _patience_hint(readiness: Readiness, state: State) -> str:
     return f"it listens on {there}; name that, or say by what it is ready with a command"
 
 
-def _end_hint(code: int) -> str | None:
+def _end_hint(code: int, log: bytes) -> str | None:
+    if re.search(rb"(?i)\b(tty|terminal)\b", log[-4096:]):
+        return "there is no terminal here, as in containers that serve; give it arguments that need none"
     if code == 0:
         return (
             "a program that goes to the background has to stay in the foreground, as in every container, and "
