@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -131,3 +133,18 @@ def test_who_waits_for_an_answer_is_left_alone() -> None:
             for moment in range(3):
                 known = readers.look(port, known, 1.0, float(moment), lambda *what: cut.append(what))
             assert [who for who, _ in cut] == ["127.0.0.1"]
+
+
+def test_it_may_have_a_file_for_every_connection() -> None:
+    program = (
+        "import resource; from ramekin.registry.server import allow_files; "
+        "allow_files(2048); print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    for limits, found in (
+        ("64:8192", "(5120, 8192)"),
+        ("64:1000", "(1000, 1000)"),
+        ("6000:8192", "(6000, 8192)"),
+    ):
+        command = ["prlimit", f"--nofile={limits}", sys.executable, "-c", program]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert said.strip() == found

@@ -62,6 +62,18 @@ def check(config: Config) -> None:
         )
 
 
+def allow_files(connections: int) -> None:
+    """Let this process have as many open files as so many connections may need, if it may."""
+    import resource
+
+    # each may read a blob, and the store, the log and workers have some
+    wanted = 2 * connections + 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 def serve(config: Config, make_provider: MakeProvider, make_routes: MakeRoutes) -> None:
     """Serve until SIGTERM or SIGINT, then finish what runs. `RamekinError` when it cannot even begin."""
     check(config)
@@ -76,6 +88,7 @@ def serve(config: Config, make_provider: MakeProvider, make_routes: MakeRoutes) 
         folder = tempfile.TemporaryDirectory(prefix="ramekin-metrics-")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
     limits = config.limits
+    allow_files(limits.connections)
     server = Server(
         "ramekin.registry",
         address=config.host.strip("[]"),
