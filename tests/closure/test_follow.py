@@ -6,9 +6,10 @@ import pytest
 from support.elves import elf
 from support.pantry import LIBRARIES, Closure, program
 
+from ramekin.closure import policy, proof
 from ramekin.closure.evidence.model import Kind
 from ramekin.closure.follow import MissingNeedError
-from ramekin.closure.model import Alternative
+from ramekin.closure.model import Alternative, PackageFacts
 
 LIBRARY = {f"{LIBRARIES}/libdemo.so.1": elf(soname="libdemo.so.1", needed=("libc.so.6",))}
 
@@ -294,3 +295,24 @@ def test_what_knows_terminals_wants_their_descriptions() -> None:
     closure = demo("libtinfo6", usr__bin__demo=program("libtinfo.so.6"))
     closure.holds("libtinfo6", {f"{LIBRARIES}/libtinfo.so.6": elf(soname="libtinfo.so.6")})
     assert closure.packages().wanted == ("ncurses-base",)
+
+
+def test_suites_without_a_merged_usr_have_files_where_packages_name_them() -> None:
+    closure = demo(usr__bin__demo=program(), bin__tool=b"#!/bin/sh\n")
+    loader = "lib/x86_64-linux-gnu/ld-2.31.so"
+    libc = elf(soname="libc.so.6", defines=("libc.so.6",), needed=("ld-linux-x86-64.so.2",))
+    closure.holds(
+        "libc6",
+        {
+            "lib/x86_64-linux-gnu/libc.so.6": libc,
+            "lib64/ld-linux-x86-64.so.2": f"/{loader}",
+            loader: elf(soname="ld-linux-x86-64.so.2"),
+        },
+    )
+    closure.depends["demo"] = ("libc6", "dash")
+    closure.holds("dash", {"bin/sh": "dash", "bin/dash": program()}).depends["dash"] = ("libc6",)
+    assert closure.packages().names == {"demo", "libc6", "dash"}
+    for followed in (closure.packages(), closure.files()):
+        facts = {name: PackageFacts(name, "1", "amd64") for name in closure.depends}
+        found = proof.prove(followed, closure.evidence, closure.detail, facts, policy.load(), present=())
+        assert tuple(found) == ()

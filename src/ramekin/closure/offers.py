@@ -61,6 +61,7 @@ class Offers:
         for name in self.names:
             paths = self._paths[name]
             self._owner.update(zip(paths, zip(repeat(name), range(len(paths))), strict=False))
+        self._split = any(path.startswith(MERGED) for path in self._owner)
         self._shared: dict[str, list[tuple[str, int]]] = {}
         self._provided: dict[str, list[tuple[str, int]]] = {}
         self._links: dict[str, str] = {}
@@ -193,7 +194,7 @@ class Offers:
         return (
             path.startswith(_COMMAND_FOLDERS)
             or folder in ("usr/lib", "lib")
-            or (folder.count("/") == 2 and folder.startswith("usr/lib/") and "-linux-" in folder)
+            or ("-linux-" in folder and posixpath.dirname(folder) in ("usr/lib", "lib"))
         )
 
     def is_asked_for(self, path: str) -> bool:
@@ -271,8 +272,11 @@ class Offers:
         yield from self._provided.get(path, ())
 
     def _merged(self, path: str) -> str:
+        """The tree path of a path; suites before the merged /usr have files where packages name them."""
         path = path.strip("/")
-        return "usr/" + path if path.startswith(MERGED) else path
+        if not path.startswith(MERGED) or (path in self._owner and "usr/" + path not in self._owner):
+            return path
+        return "usr/" + path
 
     def _at(self, target: str, need: Need, name: str | None) -> Iterator[tuple[str, int | None]]:
         path = self._merged(target)
@@ -314,7 +318,7 @@ class Offers:
             target = self._links.get(here)
             if target is None:
                 done = here
-                if not done.startswith("usr/") and done + "/" in MERGED:
+                if done + "/" in MERGED and not self._split:
                     done = "usr/" + done
                 continue
             steps += 1

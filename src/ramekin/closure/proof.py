@@ -18,7 +18,10 @@ from ramekin.closure.model import PackageFacts
 from ramekin.closure.offers import MERGED, absolute
 from ramekin.closure.policy import Policy, is_command
 
-_COMMAND_FOLDERS = ("usr/local/sbin/", "usr/local/bin/", "usr/sbin/", "usr/bin/", "usr/games/")
+_COMMAND_FOLDERS = (
+    *("usr/local/sbin/", "usr/local/bin/", "usr/sbin/", "usr/bin/", "usr/games/"),
+    *("sbin/", "bin/"),
+)
 _MOST_LINKS = 40
 
 
@@ -72,6 +75,8 @@ class _Image:
         self.paths = {name: evidence[name].paths() for name in self.names}
         self.all = {path for name in self.names for path in self.paths[name]}
         self.files = (self.all - self.gone.keys()) | set(present)
+        # suites before the merged /usr have files where packages name them
+        self.split = any(path.startswith(MERGED) for path in self.all)
         self.targets: dict[str, str] = {}
         self.elves: dict[str, Elf] = {}
         self.folders: set[str] = set()
@@ -83,8 +88,8 @@ class _Image:
                 self.targets[path] = absolute(path, target).lstrip("/")
             for line in known.provided.split("\n") if known.provided else ():
                 link, _, target = line.partition("\t")
-                self.files.add(_merged(link))
-                self.targets.setdefault(_merged(link), _merged(target))
+                self.files.add(self._merged(link))
+                self.targets.setdefault(self._merged(link), self._merged(target))
             for elf in detail[name].elves:
                 self.elves[self.paths[name][elf.file]] = elf
         for path in self.files:
@@ -100,7 +105,7 @@ class _Image:
         while todo:
             part = todo.pop(0)
             here = f"{done}/{part}" if done else part
-            if here + "/" in MERGED:
+            if here + "/" in MERGED and not self.split:
                 here = "usr/" + here
             target = self.targets.get(here) if here in files else None
             if target is None:
@@ -118,10 +123,9 @@ class _Image:
         """The tree path of the program that a command name starts."""
         return next((found for folder in _COMMAND_FOLDERS if (found := self.real(folder + name))), None)
 
-
-def _merged(path: str) -> str:
-    path = path.strip("/")
-    return "usr/" + path if path.startswith(MERGED) else path
+    def _merged(self, path: str) -> str:
+        path = path.strip("/")
+        return "usr/" + path if path.startswith(MERGED) and not self.split else path
 
 
 def _elves(image: _Image) -> Iterator[Failure]:
