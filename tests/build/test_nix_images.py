@@ -307,6 +307,27 @@ def test_nix_knows_what_is_in_the_image(shop: Shop) -> None:
         assert (root / str(shop.world["glibc"]).lstrip("/")).exists()
 
 
+def test_nix_takes_what_is_in_the_image_into_another_store(shop: Shop, tmp_path: Path) -> None:
+    image = shop.build("hello", "--nix-database")
+    paths = [f"/nix/store/{name}" for [name] in packages(image)]
+    with unpacked(image) as root:
+        command = ["nix-store", "--store", str(root), "--export", *paths]
+        exported = subprocess.run(command, check=True, capture_output=True).stdout
+    other = tmp_path / "other"
+    # an import reads hashes and references out of the bytes again
+    command = ["nix-store", "--store", str(other), "--option", "require-sigs", "false", "--import"]
+    subprocess.run(command, input=exported, check=True, capture_output=True)
+    nix = ["nix", "--extra-experimental-features", "nix-command", "--offline", "path-info", "--json"]
+    theirs = json.loads(shop.world.nix(*nix, "--store", other, "--all"))
+    known = json.loads(shop.world.nix(*nix, "--store", shop.world.root, *paths))
+    same = ("path", "narHash", "narSize")
+    assert sorted([info[key] for key in same] for info in theirs) == sorted(
+        [info[key] for key in same] for info in known
+    )
+    said = shop.world.nix("nix-store", "--store", other, "--query", "--requisites", str(shop.world["hello"]))
+    assert set(said.split()) == set(paths)
+
+
 def test_a_database_and_files_left_out_do_not_go_together(shop: Shop) -> None:
     words = ["build", "hello", "--nix-database", "--closure", "files", *shop.options()]
     failed = ramekin(*words, "--store", shop.store, check=False)

@@ -128,6 +128,15 @@ def test_podman_pulls_and_runs_it(registry: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.runtime
+def test_the_shell_alone_is_an_image_and_can_be_made_ahead(nix_world: World, tmp_path: Path) -> None:
+    config = tmp_path / "registry.yaml"
+    config.write_text(json.dumps(settings(nix_world)))
+    ramekin("warm", "--config", config, "--store", tmp_path / "store", f"{HERE}/nix/shell")
+    with serving(tmp_path, settings(nix_world), store=str(tmp_path / "store")) as registry:
+        assert registry.get(f"/v2/{HERE}/nix/shell/manifests/latest").status == 200
+
+
+@pytest.mark.runtime
 def test_both_architectures_stand_below_one_name(registry: Served, nix_world: World, tmp_path: Path) -> None:
     index = registry.get("/v2/nix/bash/coreutils/manifests/latest").json
     assert {entry["platform"]["architecture"] for entry in index["manifests"]} == {"amd64", "arm64"}
