@@ -257,6 +257,7 @@ def test_certificates_and_time_zones_are_nixpkgs_when_that_is_asked_for(shop: Sh
         (["hello"], ["/bin/hello"]),
         (["bash"], ["/bin/bash"]),
         (["coreutils"], ["/bin/coreutils"]),
+        (["toolbox"], ["/bin/hello"]),
         (["tzdata"], None),
         (["hello", "--entrypoint", ""], None),
         (["hello", "--entrypoint", "/bin/sh -c"], ["/bin/sh", "-c"]),

@@ -256,6 +256,12 @@ class World:
             meta={"mainProgram": "hello", "description": "A program that greets"},
         )
         self.derive(
+            "toolbox-1.0",
+            "mkdir $out; ln -s $hello/bin $out/bin",
+            hello=self["hello"],
+            meta={"mainProgram": "hello"},
+        )
+        self.derive(
             "hi-1.0",
             "mkdir -p $out/bin $out/share/hi; "
             "(echo '#!/bin/sh'; echo 'echo hi') > $out/bin/hello; chmod 555 $out/bin/hello; "

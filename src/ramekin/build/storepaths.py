@@ -46,8 +46,11 @@ def settings(request: ImageRequest) -> NixSettings:
 
 
 def essentials(request: ImageRequest) -> tuple[str, ...]:
-    """The names of those packages of nixpkgs that an image has besides what is asked for."""
-    if choices(request).essentials != "nixpkgs":
+    """The names of those packages of nixpkgs that an image has besides what is asked for.
+
+    Where there are packages of a distribution, its own are there.
+    """
+    if choices(request).essentials != "nixpkgs" or "debian" in kinds(request):
         return ()
     asked = request.by_kind().get("nix", ())
     return tuple(
@@ -179,6 +182,7 @@ def _program(closed: Closed, paths: Resolution, request: ImageRequest, links: Tr
         for one in asked:
             for folder in ("bin", "sbin"):
                 path = f"{storepaths.STORE}{one}/{folder}/{word}"
-                if path in facts[one] and path not in gone:
+                # or by a folder that is a link, which the image's own links know
+                if (path in facts[one] and path not in gone) or "/" + path in targets:
                     return "/" + targets.get("/" + path, path)
     return None
