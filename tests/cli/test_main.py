@@ -30,7 +30,20 @@ def test_the_version_is_printed() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "lock", "update", "copy", "search", "show", "run", "store", "store gc", "validate", "schema"],
+    [
+        "build",
+        "lock",
+        "update",
+        "copy",
+        "search",
+        "show",
+        "run",
+        "slim",
+        "store",
+        "store gc",
+        "validate",
+        "schema",
+    ],
 )
 def test_every_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run([*command.split(), "--help"]) == 0

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sites import Site, site
 
 from ramekin import yaml_source
-from ramekin.errors import FormatError, NotFoundError, UsageError
+from ramekin.errors import FormatError, NotFoundError, RamekinError, UsageError
 from ramekin.slim.probes import accesslog, asking, compare, form, health, model, words
 from ramekin.slim.probes.answer import Answer
 
@@ -387,3 +394,77 @@ def test_the_command_line_has_probes_too(tmp_path: Path) -> None:
         words.plan(probe=["b.yaml"], folder=tmp_path)
     with pytest.raises(UsageError, match="is not a port"):
         words.plan(ready="99999")
+
+
+@contextmanager
+def saying(data: bytes) -> Iterator[Site]:
+    """A server that answers everything with the same bytes, whatever they are."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        connection.recv(1 << 16)
+                        connection.sendall(data)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield Site(listener.getsockname()[1])
+    thread.join(30)
+
+
+OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", "the connection was closed before the answer's end"),
+        (b"-ERR unknown command\r\n", "the answer is no HTTP: BadStatusLine"),
+        (b"HTTP/1.1 99999 x\r\n\r\n", "the answer is no HTTP: BadStatusLine"),
+        (OK + b"A" * 70_000, "the answer is no HTTP: LineTooLong"),
+        (OK + b"a: b\r\n" * 200, "the answer is no HTTP: HTTPException"),
+        (
+            OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "the connection was closed before the answer's end",
+        ),
+        (OK + b"Content-Encoding: gzip\r\n\r\nnot gzip", "the body is not gzip"),
+        (OK + b"Content-Encoding: br\r\n\r\nx", "the body is in the coding br, which was not asked for"),
+        (
+            OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(65 << 20), 1),
+            "the body unpacks to more than 64 MiB",
+        ),
+    ],
+)
+def test_a_server_that_speaks_no_http_is_said_so(data: bytes, error: str) -> None:
+    with saying(data) as served:
+        assert one(served, "- get: /").fields == {"error": error}
+
+
+def test_pages_of_any_markup_are_crawled() -> None:
+    page = b"<![if x]><a href=/one><form><select name=a><option value=b selected><textarea name=t>\xff<a"
+    with saying(OK + b"Content-Type: text/html\r\n\r\n" + page) as served:
+        answers = ask(served, plan("- {crawl: /, pages: 4}"))
+    assert len(answers) >= 1
+
+
+KEYS = st.sampled_from(
+    ["get", "post", "run", "host", "crawl", "take", "status", "json", "port", "ready", "probes"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(VALUES)
+def test_whatever_is_written_is_probes_or_an_error_of_ours(value: object) -> None:
+    with suppress(RamekinError):
+        plan(json.dumps(value))

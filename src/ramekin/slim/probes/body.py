@@ -20,8 +20,12 @@ _TEXTS = re.compile(
 _JSON = re.compile(r"(?:application|text)/(?:.*\+)?json")
 
 
+UNPACKED_LIMIT = 64 << 20
+"""Bytes that a body may unpack to."""
+
+
 def unpack(data: bytes, coding: str) -> bytes:
-    """A body without its Content-Encoding; `ValueError` when it is not what the header says."""
+    """A body without its Content-Encoding; `ValueError` when it is not what the header says, or too much."""
     match coding.strip().lower():
         case "" | "identity":
             return data
@@ -35,10 +39,14 @@ def unpack(data: bytes, coding: str) -> bytes:
     for number, bits in enumerate(wbits):
         decoder = zlib.decompressobj(bits)
         try:
-            return decoder.decompress(data) + decoder.flush()
+            plain = decoder.decompress(data, UNPACKED_LIMIT)
         except zlib.error:
             if number == len(wbits) - 1:
                 raise ValueError(f"the body is not {coding}") from None
+            continue
+        if decoder.unconsumed_tail:
+            raise ValueError(f"the body unpacks to more than {UNPACKED_LIMIT >> 20} MiB")
+        return plain
     return data
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from html.parser import HTMLParser
 from urllib.parse import urlencode, urljoin
 
@@ -90,8 +91,10 @@ class _Page(HTMLParser):
         self._styled = False
 
     def read(self, text: str) -> None:
-        self.feed(text)
-        self.close()
+        with suppress(AssertionError):
+            # what Python's parser says of markup that it does not know
+            self.feed(text)
+            self.close()
         self._send()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
