@@ -23,10 +23,11 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -166,6 +167,8 @@ class Keeper:
     def start(self) -> None:
         """Lay the sandbox out and start the container in it."""
         os.umask(0o022)
+        # of forking beside threads: children touch nothing that a thread of ours may hold
+        warnings.simplefilter("ignore", DeprecationWarning)
         _mounts(self._plan)
         network.raise_loopback()
         if self._plan.watching in (Watching.FANOTIFY, Watching.SECCOMP):
@@ -231,18 +234,14 @@ class Keeper:
             self._waiting.unregister(ours.fileno())
             ours.close()
             for listener in descriptors:
-                self._on(listener, partial(self._hear, listener))
+                if self._calls is not None:
+                    threading.Thread(target=self._calls.serve, args=(listener,), daemon=True).start()
             if not descriptors:
                 # the kernel has refused the filter, or the child came to nothing before
                 self._deaf = True
 
         self._on(ours.fileno(), take)
         return theirs.detach()
-
-    def _hear(self, listener: int) -> None:
-        if self._calls is not None and not self._calls.take(listener):
-            self._waiting.unregister(listener)
-            os.close(listener)
 
     def _submit(self, sends: int) -> None:
         """In a child: be under the filter from now on, after everything else that we do ourselves."""
@@ -445,6 +444,7 @@ class Keeper:
                 record.trouble = "the kernel's queue of file events overflowed"
         record.written = sorted(upper.written(f"{FOLDER}/upper", f"{FOLDER}/lower"))
         if (calls := self._calls) is not None:
+            record.trouble = record.trouble or calls.trouble
             record.opened = sorted(calls.opened.union(record.opened))
             record.executed = sorted(calls.executed.union(record.executed))
             record.asked, record.absent = sorted(calls.asked), sorted(calls.absent)

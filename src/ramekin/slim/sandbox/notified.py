@@ -29,8 +29,6 @@ _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _NOTHING = bytes(_NOTIFICATION.size)
 _PAGE = 4096
-_AT_ONCE = 64
-"""Calls that are answered before somebody else gets their turn."""
 
 
 class _Span(ctypes.Structure):
@@ -82,32 +80,36 @@ class Calls:
         self.listings: set[tuple[str, str, str]] = set()
         self.unusual: set[str] = set()
         self.capabilities: set[str] = set()
+        self.trouble = ""
 
-    def take(self, listener: int) -> bool:
-        """Note and let go the calls that wait at a listener; whether there may be more to come."""
-        poll = select.poll()
-        poll.register(listener, select.POLLIN)
+    def serve(self, listener: int) -> None:
+        """Note and let go all calls that come to a listener, until nobody is under its filter any more.
+
+        To be called in a thread of its own, which waits in the kernel for the next call: on the way through a
+        selector, each would take twice as long.
+        """
         buffer = bytearray(_NOTIFICATION.size)
-        for _ in range(_AT_ONCE):
-            ready = poll.poll(0)
-            if not ready:
-                return True
-            if not ready[0][1] & select.POLLIN:
-                # nobody is under this filter any more
-                return False
-            buffer[:] = _NOTHING
-            try:
-                fcntl.ioctl(listener, _RECEIVE, buffer)
-            except OSError:
-                # the process was killed before we came
-                continue
-            number, pid, _, call, _, _, *arguments = _NOTIFICATION.unpack(buffer)
-            try:
-                self._note(listener, number, pid, call, arguments)
-            finally:
+        try:
+            while True:
+                buffer[:] = _NOTHING
+                try:
+                    fcntl.ioctl(listener, _RECEIVE, buffer)
+                except OSError:
+                    if _abandoned(listener):
+                        return
+                    # the process was killed before we came
+                    continue
+                number, pid, _, call, _, _, *arguments = _NOTIFICATION.unpack(buffer)
+                with suppress(OSError):
+                    # the process may end at any time, and what it asked for with it
+                    self._note(listener, number, pid, call, arguments)
                 with suppress(OSError):
                     fcntl.ioctl(listener, _SEND, _RESPONSE.pack(number, 0, 0, _CONTINUE))
-        return True
+        except BaseException as error:
+            self.trouble = f"a system call could not be noted ({error!r})"
+        finally:
+            # calls that still come fail, rather than wait for ever
+            os.close(listener)
 
     def started(self, process: Process) -> None:
         """Note that a process is about to be started from outside, for what we do ourselves is not noted."""
@@ -258,6 +260,13 @@ def runs_program(pid: int, runtimes: frozenset[tuple[int, int]]) -> bool:
         return False
     # runc starts containers from a copy of itself that is in memory only
     return (found.st_dev, found.st_ino) not in runtimes and not name.startswith("/memfd:runc_")
+
+
+def _abandoned(listener: int) -> bool:
+    """Whether nobody is under the filter of a listener any more."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return any(mask & select.POLLHUP for _, mask in poll.poll(0))
 
 
 def _still(listener: int, number: int) -> bool:
