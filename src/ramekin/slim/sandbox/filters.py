@@ -32,6 +32,13 @@ COMMON_SOCKETS = (1, 2, 10, 16)
 _PRIVILEGED_PRCTLS = (24, 28, 47)
 """PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_CAP_AMBIENT."""
 
+_OF_DESCRIPTORS = {"newfstatat": 3, "statx": 2}
+"""Calls by which C libraries ask about descriptors as well, and where their flags are."""
+
+_EMPTY_PATH = 0x1000
+"""AT_EMPTY_PATH: the call is of a descriptor, which was opened before. There is one for every file that is
+opened."""
+
 _Instruction = tuple[int, int, int, int]
 
 
@@ -57,6 +64,10 @@ def noted(*, paths: Iterable[str], unusual: bool, table: Mapping[str, int]) -> b
             table["prctl"], [(_JUMP_EQUAL, 0, 1, option) for option in _PRIVILEGED_PRCTLS]
         )
         program += _unless_first_argument(table["socket"], COMMON_SOCKETS)
+    for name, place in _OF_DESCRIPTORS.items():
+        if name in names:
+            names.remove(name)
+            program += _unless_flag(table[name], place, _EMPTY_PATH)
     for first, last in _ranges(sorted(table[name] for name in names)):
         if first == last:
             program += [(_JUMP_EQUAL, 0, 1, first)]
@@ -83,6 +94,17 @@ def _unless_first_argument(number: int, known: tuple[int, ...]) -> list[_Instruc
         body += [(_JUMP_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
     body += [(_RETURN, 0, 0, _NOTIFY)]
     return [(_JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _unless_flag(number: int, place: int, flag: int) -> list[_Instruction]:
+    """Note the call unless its argument at `place` has a flag."""
+    return [
+        (_JUMP_EQUAL, 0, 4, number),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * place),
+        (_JUMP_ANY_BIT, 0, 1, flag),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _NOTIFY),
+    ]
 
 
 def _ranges(numbers: list[int]) -> Iterable[tuple[int, int]]:
