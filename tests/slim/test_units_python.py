@@ -271,3 +271,41 @@ def test_without_an_observation_the_command_line_and_the_authors_files_tell(
     )
     assert f"{SITE}/stranger.py" in found.dropped
     assert any("nothing was observed" in note for note in found.notes)
+
+
+def test_at_level_files_dropped_byte_code_leaves_its_source(store: Store, tmp_path: Path) -> None:
+    compiled = f"{LIB}/__pycache__/os.cpython-312.pyc"
+    found = select(store, tmp_path, compiled, choice=Choice(level=Level.FILES, bytecode=Bytecode.DROP))
+    assert found.dropped[compiled].rule == "bytecode"
+    assert {f"{LIB}/os.py", f"{LIB}/abc.py"} <= found.kept.keys()
+
+
+def test_imports_are_found_however_they_are_written() -> None:
+    from ramekin.slim.units.python import _statements
+
+    source = b"""import a, b.c as d
+from e import (  # why
+    f as g,
+    h,
+)
+from . import i
+from ..j import k, \\
+    l
+def late():
+    from .m import *
+"""
+    assert sorted(_statements(source)) == sorted(
+        [
+            ("a", 0, True),
+            ("b.c", 0, True),
+            ("e", 0, True),
+            ("e.f", 0, True),
+            ("e.h", 0, True),
+            ("", 1, True),
+            ("i", 1, True),
+            ("j", 2, True),
+            ("j.k", 2, True),
+            ("j.l", 2, True),
+            ("m", 1, False),
+        ]
+    )

@@ -143,7 +143,7 @@ def slim(
         Parameter(
             name="--bytecode",
             group=_STAYS,
-            help="What becomes of compiled Python whose source stays. Default: keep.",
+            help="What becomes of compiled Python whose source stays. Default: keep; at level files drop.",
             metavar="keep|drop",
         ),
     ] = None,
@@ -374,7 +374,7 @@ def _request(settings: Settings, jobs: int) -> SlimRequest:
         choice=Choice(
             level=Level(settings.level or "units"),
             locales=settings.locales,
-            bytecode=Bytecode(settings.bytecode or "keep"),
+            bytecode=Bytecode(settings.bytecode or ("drop" if settings.level == "files" else "keep")),
             keep=settings.keep,
             drop=settings.drop,
         ),

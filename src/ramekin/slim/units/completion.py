@@ -248,7 +248,10 @@ class Completion:
         if path not in self.of:
             return False
         if path not in self.kept:
-            if self._gone(path) is not None and self._keep.match(path) is None:
+            gone = self._gone(path) if self._keep.match(path) is None else None
+            if gone is not None and gone[0] == "bytecode":
+                return self.keep(source_of(path), name, because, sought=sought, enter=enter)
+            if gone is not None:
                 return False
             self.kept[path] = Reason(name, self.of[path], because)
             self._outside.setdefault(path, not enter)

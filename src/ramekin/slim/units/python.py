@@ -11,11 +11,9 @@ Between distributions only metadata counts: most of them can work with dozens th
 
 from __future__ import annotations
 
-import ast
 import fnmatch
 import posixpath
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -484,36 +482,36 @@ def _at_top(data: bytes) -> set[str]:
 def _statements(data: bytes) -> list[tuple[str, int, bool]]:
     """Every name that import statements may mean as a module, and the dots before it.
 
-    The last is whether one of the statements stands at the top of the source.
+    The last is whether one of the statements stands at the top of the source. Statements are searched for, as
+    parsing costs thirty times more; what stands in a string like a statement is taken for one.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(data)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return [(name, 0, True) for name in sorted(_names(data))]
     found: dict[tuple[str, int], bool] = {}
 
-    def note(name: str, level: int, at_top: bool) -> None:
-        found[name, level] = found.get((name, level), False) or at_top
+    def note(name: bytes, level: int, at_top: bool) -> None:
+        key = (name.decode("ascii", "replace"), level)
+        found[key] = found.get(key, False) or at_top
 
-    waiting: list[tuple[ast.AST, bool]] = [(tree, True)]
-    while waiting:
-        node, at_top = waiting.pop()
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                note(alias.name, 0, at_top)
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if module or node.level:
-                note(module, node.level, at_top)
-            for alias in node.names:
-                if alias.name != "*":
-                    note(f"{module}.{alias.name}".lstrip("."), node.level, at_top)
-        else:
-            inside = at_top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-                waiting += [(child, inside) for child in node.orelse]
-                continue
-            waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
+    for indent, dots, module, braced, listed, plain in _STATEMENT.findall(data):
+        at_top = not indent
+        if plain:
+            for part in plain.split(b","):
+                if words := part.split():
+                    note(words[0], 0, at_top)
+            continue
+        if not dots and not module:
+            continue
+        note(module, len(dots), at_top)
+        for part in _COMMENT.sub(b"", braced or listed).split(b","):
+            words = part.split()
+            if words and _NAME.match(words[0]):
+                note(module + b"." + words[0] if module else words[0], len(dots), at_top)
     return [(name, level, at_top) for (name, level), at_top in sorted(found.items())]
+
+
+_STATEMENT = re.compile(
+    rb"^([ \t]*)(?:from[ \t]*(\.*)[ \t]*([A-Za-z_][\w.]*)?[ \t]+import[ \t]*"
+    rb"(?:\(([^)]*)\)|((?:[^(#;\n\\]|\\\n)*))|import[ \t]+([A-Za-z_][^#;\n]*))",
+    re.MULTILINE,
+)
+_COMMENT = re.compile(rb"#[^\n]*|\\\n")
+_NAME = re.compile(rb"[A-Za-z_]\w*\Z")
