@@ -9,10 +9,10 @@ and some of megabytes, and programs of this machine. By hand, for each layer one
 into a file, `tar tf` and `sha256sum` of that file. Cold runs of Ramekin have a store that does not exist;
 warm ones look at the same image again. Runs alternate, and figures are medians.
 
-Ratios are to two commands. The first unpacks too, as anyone has to whose layers are compressed; the limit is
-on this one. The second lists and hashes layers that are unpacked already; beside it stand, for the record, the
-same image with such layers and the packed one. Processor seconds stand beside all others, since a busy machine
-makes seconds long.
+Ratios are to two commands. The first unpacks too, as anyone has to whose layers are compressed; the limit
+is on this one. The second lists and hashes layers that are unpacked already; beside it stand, for the record,
+the same image with such layers and the packed one. Processor seconds stand beside all others, since a busy
+machine makes seconds long.
 """
 
 from __future__ import annotations
