@@ -24,6 +24,8 @@ Examples:
   ramekin build redis-server
   ramekin build nginx --tag web:1 -o docker-archive:web.tar
   ramekin build curl --source debian:trixie --arch amd64,arm64
+  ramekin build --source nix:https://cache.example redis bash
+  ramekin build curl nix:redis         of two sources, see docs/nix.md
   ramekin build python3 --entrypoint 'python3 -m http.server'
   ramekin build redis-server --lock redis.lock.json
   ramekin build                        all images of ./ramekin.yaml
