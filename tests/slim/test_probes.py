@@ -132,6 +132,28 @@ def test_bodies_are_sent_as_forms_json_text_and_files(served: Site, tmp_path: Pa
     ]
 
 
+def test_files_are_uploaded_with_the_fields_of_a_form(served: Site, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"\x00\xff${token}")
+    ask(
+        served,
+        plan(
+            """
+            - get: /login
+              take: {token: {field: csrf}}
+            - post: /echo
+              form: {csrf: "${token}", name: ü}
+              upload: {file: data.bin}
+            """,
+            tmp_path,
+        ),
+    )
+    sent = served.requests[-1].encode("latin-1")
+    assert b'form-data; name="file"; filename="data.bin"\r\nContent-Type: application/octet-stream' in sent
+    assert b"\r\n\r\n\x00\xff${token}\r\n--" in sent
+    assert 'name="name"\r\n\r\nü\r\n'.encode() in sent
+    assert b'name="csrf"\r\n\r\n${' not in sent
+
+
 def test_values_are_taken_from_json_headers_cookies_and_patterns(served: Site) -> None:
     answers = ask(
         served,

@@ -253,6 +253,9 @@ class HttpSpec(_Probe):
     )
     headers: Headers = Field(default=(), description="Headers of the request.")
     form: Pairs | None = Field(default=None, description="Fields of a form, as the body.")
+    upload: dict[str, Text] = Field(
+        default={}, description="Files to send with the form, by its fields; relative to this file."
+    )
     json_: Any = Field(default=None, description="JSON, as the body.")
     body: Text | None = Field(default=None, description="A text, as the body.")
     file: Text = Field(default="", description="A file whose content is the body, relative to this one.")
@@ -276,6 +279,8 @@ class HttpSpec(_Probe):
         said = [
             name for name in ("form", "json", "body", "file") if getattr(self, _field(name)) not in (None, "")
         ]
+        if self.upload and "form" not in said:
+            said.append("upload")
         if len(said) > 1:
             raise ValueError(f"a request has one body, not {' and '.join(said)}")
         for name in self.take:
@@ -301,6 +306,9 @@ class HttpSpec(_Probe):
             session=self.session,
             headers=self.headers,
             form=self.form,
+            upload=tuple(
+                (field, Path(name).name, _read(folder / name)) for field, name in self.upload.items()
+            ),
             json=None if self.json_ is None else json.dumps(self.json_, ensure_ascii=False),
             body=body,
             login=self.login,

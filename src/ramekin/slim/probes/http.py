@@ -38,6 +38,7 @@ COMPARED = ("Content-Type", "Content-Language", "Location", "Allow", "WWW-Authen
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _AGENT = "ramekin-probe"
+_BOUNDARY = "ramekin-7d1f6a1c9b5e4f0e8a2b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Browser:
                 return replies
             url = there.partition("#")[0]
             if reply.status not in (307, 308) and request.method not in ("GET", "HEAD"):
-                request = replace(request, method="GET", form=None, json=None, body=None)
+                request = replace(request, method="GET", form=None, upload=(), json=None, body=None)
 
     def _exchange(self, probe: Http, url: str, host: str, port: int | str) -> Reply:
         parts = urlsplit(url)
@@ -254,11 +255,32 @@ def used(probe: Http) -> frozenset[str]:
 
 def _payload(probe: Http) -> tuple[bytes | None, str]:
     """The body of a request and its type."""
+    if probe.upload:
+        return _multipart(probe), f"multipart/form-data; boundary={_BOUNDARY}"
     if probe.form is not None:
         return urlencode(probe.form).encode("ascii"), "application/x-www-form-urlencoded"
     if probe.json is not None:
         return probe.json.encode(), "application/json"
     return probe.body, "application/octet-stream" if probe.body is not None else ""
+
+
+def _multipart(probe: Http) -> bytes:
+    """The fields and files of a form (RFC 7578)."""
+    parts = [(f'name="{_quoted(name)}"', value.encode()) for name, value in probe.form or ()]
+    parts += [
+        (
+            f'name="{_quoted(field)}"; filename="{_quoted(name)}"\r\nContent-Type: application/octet-stream',
+            content,
+        )
+        for field, name, content in probe.upload
+    ]
+    start = f"--{_BOUNDARY}\r\nContent-Disposition: form-data; "
+    whole = [f"{start}{head}\r\n\r\n".encode() + content + b"\r\n" for head, content in parts]
+    return b"".join(whole) + f"--{_BOUNDARY}--\r\n".encode()
+
+
+def _quoted(text: str) -> str:
+    return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _judge(probe: Http, reply: Reply) -> list[str]:

@@ -70,8 +70,9 @@ class Http:
     """One request and, unless `follow` says otherwise, those that its redirects lead to.
 
     `port` None is the plan's; a Unix socket is `unix:/run/app.sock`. `host` is what the Host header says.
-    `form` and `json` (JSON text) are bodies, at most one of them and `body` is there. An empty `status` takes
-    anything below 400, and `anything` takes every status: the answer of the original decides.
+    `form`, with files as (field, name, content) in `upload`, and `json` (JSON text) are bodies; at most one
+    of them and `body` is there. An empty `status` takes anything below 400, and `anything` takes every
+    status: the answer of the original decides.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Http:
     session: str = SESSION
     headers: tuple[tuple[str, str], ...] = ()
     form: tuple[tuple[str, str], ...] | None = None
+    upload: tuple[tuple[str, str, bytes], ...] = ()
     json: str | None = None
     body: bytes | None = None
     login: tuple[str, str] | None = None
