@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from support.archive import SigningKey
+from support.binary_cache import Shelf
+from support.binary_cache import SigningKey as SigningKeyOfCache
 from support.containers import Layout, free_port, need, ramekin, run, stop, unpacked, wait_for_port
 from support.kitchen import SUITE, Kitchen
 from support.nix_world import OTHER, SYSTEM, World
@@ -183,6 +185,40 @@ def test_both_architectures_stand_in_one_index(shop: Shop) -> None:
         }
     assert by_architecture[HERE] == {shop.world["bash"].base, shop.world["coreutils"].base}
     assert by_architecture[THERE] == {shop.world[f"{name}.{OTHER}"].base for name in ("bash", "coreutils")}
+
+
+GOLDEN = {
+    "gzip": "sha256:2d68185507ae9637855f7de6c9aee6c3fa0f20edea18de789f6e43bc0b97e4af",
+    "none": "sha256:875dd8f5f7e66487454c00106ffb299bcbc8d2e0269a4552da9c0e5b9b1b1485",
+}
+"""Digests of `shelf`'s image, by its layers' compression. They change only when bytes of images change."""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """A cache by hand, the same bytes on any machine."""
+    made = Shelf(tmp_path / "shelf", SigningKeyOfCache("golden-1"))
+    libc = made.add(
+        "libc-2.0", {"lib/libc.so.6": b"\x7fELF no more", "share/doc/libc": b"read me"}, itself=True
+    )
+    data = made.add("data-1", {"share/data": b"x" * 5000})
+    app = b"#! " + libc.path.encode() + b"/bin/sh\n" + data.path.encode() + b"/share/data\n"
+    made.add(
+        "app-3.1", {"bin/app": app, "share/man/man1/app.1": b".TH"}, references=[libc, data], itself=True
+    )
+    return made
+
+
+@pytest.mark.parametrize("compression", GOLDEN)
+@pytest.mark.parametrize("seed", ["0", "4242"])
+def test_the_digest_is_the_golden_one(shelf: Shelf, tmp_path: Path, compression: str, seed: str) -> None:
+    app = next(info for base, info in shelf.infos.items() if base.endswith("-app-3.1"))
+    words = [app.path, "--source", f"nix:{shelf.folder}", "--nix-key", SigningKeyOfCache("golden-1").public]
+    words += ["--nix-database", "--arch", "amd64", "--compress", compression, "--tag", "app:1"]
+    env = {"PYTHONHASHSEED": seed, "TZ": "Pacific/Kiritimati", "SOURCE_DATE_EPOCH": ""}
+    target = tmp_path / "image"
+    ramekin("build", *words, "-o", f"oci:{target}", "--store", tmp_path / "store", env=env)
+    assert Layout(target).digest == GOLDEN[compression]
 
 
 # --- links -----------------------------------------------------------------------------------------------
