@@ -139,11 +139,16 @@ def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row
         if key in step:
             probe[key] = spelled(step[key])
     if "upload" in step:
-        body, kind = judge.multipart(step)
+        # the body is sent as it is; Django takes its token, which is new each time, from a header too
+        fields = dict(step.get("form", {}))
+        token = fields.pop("csrfmiddlewaretoken", None)
+        body, kind = judge.multipart({**step, "form": fields})
         place = files / f"{session}.body"
         place.write_bytes(body)
         probe["file"] = str(place)
         probe["headers"] = {**probe.get("headers", {}), "Content-Type": kind}
+        if token:
+            probe["headers"]["X-CSRFToken"] = spelled(token)
     elif "form" in step:
         probe["form"] = spelled(step["form"])
     if "take" in step:
