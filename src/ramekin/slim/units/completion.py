@@ -342,6 +342,7 @@ class Completion:
         self.node.file(path, unit)
         self.ruby.file(path, unit)
         self.java.file(path, unit)
+        self.runtimes.file(path, unit)
 
     def _follow_link(self, path: str) -> None:
         links, real = self.contents.way(path)
