@@ -268,9 +268,11 @@ def judge(checks: Sequence[Check], box: Box, settings: Mapping[str, Any]) -> Ite
     with container(box, env=env) as server:
         ready = dict(settings.get("ready", {"get": "/"}))
         up = _verdict({"check": "start", "within": settings.get("patience", 60), **ready}, Session(box, server, settings))
+        reason = f"it did not start: {up.reason}\n{server.log[-2000:]}"
         for check in checks:
             if not up.passed:
-                yield Verdict(check["check"], f"it did not start: {up.reason}\n{server.log[-2000:]}")
+                yield Verdict(check["check"], reason)
+                reason = "it did not start"
             else:
                 verdict = _verdict(check, Session(box, server, settings))
                 note = "" if verdict.passed else f"\n{server.log[-600:]}"

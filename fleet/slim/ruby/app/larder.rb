@@ -17,7 +17,7 @@ class Larder < Sinatra::Base
   enable :sessions
   set :session_secret, 'salt' * 20
 
-  before { I18n.locale = request.preferred_language(%w[en fr]) || 'en' }
+  before { I18n.locale = request.env["HTTP_ACCEPT_LANGUAGE"].to_s.start_with?("fr") ? :fr : :en }
 
   get('/') { erb :home }
 
