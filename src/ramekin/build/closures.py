@@ -343,10 +343,11 @@ def _others(names: Sequence[str], resolution: Resolution) -> tuple[str, ...]:
 
 def _asked(request: ImageRequest, resolution: Resolution) -> Asked:
     programs = request.entrypoint or request.cmd or ()
+    words = [*(request.entrypoint or ()), *(request.cmd or ())][1:]
     return Asked(
         keep=_others(request.keep, resolution),
         drop=_others(request.drop, resolution),
-        programs=programs[:1],
+        programs=(*programs[:1], *(word for word in words if word.startswith("/"))),
         essentials=essentials.packages(frozenset(request.leave_out)),
         slices=tuple(name for name in request.keep if name in slices.rules()),
     )
