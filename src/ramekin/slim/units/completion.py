@@ -166,8 +166,7 @@ class Completion:
                 self._file(self.todo.popleft())
             before = len(self.kept)
             self.system.settle()
-            if self.whole:
-                self.python.settle()
+            self.python.settle()
             if len(self.kept) == before and not self.todo:
                 break
         self.system.without_interpreter()
@@ -334,6 +333,8 @@ class Completion:
         self._names(path, unit)
         if not entered:
             return
+        if path.endswith((".gz", ".br")) and path[:-3] in self.of:
+            self.keep(path[:-3], "squeezed", f"/{path} is the same", sought=False)
         if path.endswith(".pyc"):
             self.keep(source_of(path), reason.rule, f"the source of /{path}")
         self.system.file(path, unit)

@@ -383,7 +383,18 @@ class PythonRules:
     # --- names in quotes
 
     def settle(self) -> None:
-        """Distributions that did not begin and whose module stands in quotes in source that stays."""
+        """Distributions that did not begin and whose module stands in quotes in source that stays.
+
+        At level files: the metadata of distributions of which anything stays, by which entry points are found.
+        """
+        if not self._all.whole:
+            for unit in self._distributions.values():
+                if any(path in self._all.kept for path in unit.paths):
+                    for name in ("METADATA", "RECORD", "entry_points.txt"):
+                        self._all.keep(
+                            f"{unit.root}/{name}", "distribution", f"{unit.name} is used", sought=False
+                        )
+            return
         waiting = {
             top: unit.name
             for unit in self._distributions.values()
