@@ -309,3 +309,18 @@ def late():
             ("m", 1, False),
         ]
     )
+
+
+def test_at_level_files_metadata_stays_with_its_distribution(store: Store, tmp_path: Path) -> None:
+    used = distribution("used", {"used.py": "", "rare.py": ""}, entry_points="[used.parts]\nrare = rare\n")
+    files = Choice(level=Level.FILES)
+    found = select(store, tmp_path, f"{SITE}/used.py", used=used, choice=files)
+    assert f"{SITE}/used-1.0.dist-info/entry_points.txt" in found.kept
+    assert f"{SITE}/rare.py" in found.dropped
+
+
+def test_a_file_stays_with_its_compressed_form(store: Store, tmp_path: Path) -> None:
+    app: Files = {"app/static/site.css": "a{}", "app/static/site.css.gz": b"\x1f\x8b"}
+    files = Choice(level=Level.FILES)
+    found = select(store, tmp_path, "app/static/site.css.gz", app=app, choice=files)
+    assert found.kept["app/static/site.css"].rule == "squeezed"

@@ -385,7 +385,7 @@ class PythonRules:
     def settle(self) -> None:
         """Distributions that did not begin and whose module stands in quotes in source that stays.
 
-        At level files: the metadata of distributions of which anything stays, by which entry points are found.
+        At level files: metadata of distributions of which anything stays, by which entry points are found.
         """
         if not self._all.whole:
             for unit in self._distributions.values():
