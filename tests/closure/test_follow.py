@@ -136,6 +136,22 @@ def test_essential_packages_are_wanted_though_nobody_declares_them() -> None:
     assert closure.packages().wanted == ("coreutils", "dash", "grep")
 
 
+def test_commands_that_env_finds_the_interpreter_for_want_env_where_they_count() -> None:
+    closure = demo("perl", "tools", usr__bin__demo=b"#!/usr/bin/env perl\n")
+    closure.holds("perl", {"usr/bin/perl": program(), "usr/share/perl/bin/x": b"#!/usr/bin/env perl\n"})
+    followed = closure.packages()
+    assert followed.wanted == ("coreutils",)
+    assert "perl" in followed.names
+    # those of packages that were not asked for are left out by name where there is no env
+    other = demo("perl", usr__bin__demo=b"#!/usr/bin/perl\n")
+    other.holds("perl", {"usr/bin/perl": program(), "usr/bin/other": b"#!/usr/bin/env perl\n"})
+    followed = other.packages()
+    assert followed.wanted == ()
+    assert [(file.path, "/usr/bin/env" in file.reason) for file in followed.files] == [
+        ("usr/bin/other", True)
+    ]
+
+
 def test_system_and_popen_want_a_shell() -> None:
     assert demo(usr__bin__demo=program(imports=("system",))).packages().wanted == ("dash",)
     assert demo(usr__bin__demo=program()).packages().wanted == ()

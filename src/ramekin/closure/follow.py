@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from ramekin.closure.evidence.model import Kind, Need, PackageDetail, PackageEvidence
+from ramekin.closure.evidence.model import ENV, Kind, Need, PackageDetail, PackageEvidence
 from ramekin.closure.offers import Offer, Offers
 from ramekin.closure.policy import Policy
 from ramekin.errors import RamekinError
@@ -333,8 +333,12 @@ class _Follow:
         if need.target in self.policy.anyones:
             return True
         if need.kind is Kind.INTERPRETER:
-            shell = posixpath.basename(need.target) in ("sh", "bash")
             reached = number is not None and (name, number) in self.reached
+            if need.target == ENV:
+                # the command may lack its interpreter besides
+                usable = number is None or number not in self._dead(name)
+                return usable and (reached or name in self.roots)
+            shell = posixpath.basename(need.target) in ("sh", "bash")
             return shell or reached or not self.offers.has_programs(name)
         if need.kind is Kind.SHELL:
             return True

@@ -73,6 +73,7 @@ def test_scripts_show_interpreter_commands_and_paths() -> None:
         (Kind.COMMAND, "sort"),
         (Kind.PATH, "/usr/share/other/lib.awk"),
         (Kind.INTERPRETER, "perl"),
+        (Kind.INTERPRETER, "/usr/bin/env"),
         (Kind.PERL, "JSON::PP"),
         (Kind.INTERPRETER, "/usr/bin/python3"),
         (Kind.PYTHON, "yaml"),

@@ -14,6 +14,9 @@ from enum import StrEnum
 
 import msgspec
 
+ENV = "/usr/bin/env"
+"""What finds the interpreter of a script by its name."""
+
 
 class Kind(StrEnum):
     """How a file shows that it needs something. The value of `Need.target` is in brackets."""

@@ -19,6 +19,7 @@ from ramekin.closure import policy
 from ramekin.closure.evidence import elf, java, languages, python, settings, shell, strings
 from ramekin.closure.evidence.model import (
     ANY_CONVERTER,
+    ENV,
     Elf,
     FileNeed,
     Kind,
@@ -80,6 +81,8 @@ _LANGUAGES = {
     "node": Kind.NODE,
     "erlang": Kind.ERLANG,
 }
+_STARTED = re.compile(r"(?:.*/)?(?:s?bin|games)/[^/]+\Z")
+"""Where programs lie, also those of one package alone."""
 _PRIVATE = re.compile(r"usr/(?:lib|libexec)/(?:[^/]+/)+[a-z][a-z0-9_-]*\Z")
 """Where files without a suffix that start with a comment are parts of shell scripts."""
 _DEPENDS = re.compile(r"^(?:Pre-)?Depends:(.*(?:\n[ \t].*)*)", re.MULTILINE)
@@ -314,7 +317,8 @@ class _Scan:
 
     def _script(self, file: _File, data: bytes, known: str | None, *, runs: bool) -> None:
         """A file with an interpreter's line; one that nobody may run (`runs`) does not need the
-        interpreter.
+        interpreter. Of those that env finds for them, what lies among programs needs env too; elsewhere it
+        may be a module that is only read.
         """
         interpreter = _interpreter(data)
         if interpreter is None:
@@ -323,7 +327,8 @@ class _Scan:
             self._source(file, known, data)
             return
         if runs:
-            file.add(Kind.INTERPRETER, (interpreter,))
+            through = not interpreter.startswith("/") and _STARTED.match(file.path) is not None
+            file.add(Kind.INTERPRETER, (interpreter, ENV) if through else (interpreter,))
         language = policy.language_of(interpreter)
         if file.place in _QUIET:
             return
