@@ -16,6 +16,7 @@ import argparse
 import fcntl
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from build import CACHE, Application
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = CACHE / "results.json"
 TABLE = ROOT / "docs" / "slim-applications.md"
+METHODS = ("get", "post", "put", "delete", "head")
 LEVELS = ("units", "small", "files")
 
 Row = dict[str, Any]
@@ -119,18 +121,21 @@ def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row
             return [spelled(item) for item in value]
         return {key: spelled(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-    probe: Row = {"name": name, "compare": "status"}
+    probe: Row = {"name": name, "text": spelled(step.get("has", [])), "without": step.get("lacks", [])}
+    if method := next((word for word in METHODS if word in step), None):
+        # what stands in headers too is for the judge
+        probe["text"] = [text for text in probe["text"] if ":" not in str(text) and "/" not in str(text)]
     if "exec" in step or "run" in step:
         if "run" in step and "entrypoint" not in step and ("env" in step or not _is_program(step["run"])):
             return None
         probe |= {"run": [*step.get("entrypoint", ()), *map(str, step.get("exec", step.get("run")))]}
         probe |= {"exit": step.get("exit", 0)}
-        if "stdin" in step:
-            if "encoding" in step:
-                return None
+        if "encoding" in step:
+            octal = "".join(f"\\{byte:03o}" for byte in step["stdin"].encode(step["encoding"]))
+            probe["run"] = ["sh", "-c", f"printf '{octal}' | {shlex.join(probe['run'])}"]
+        elif "stdin" in step:
             probe["stdin"] = step["stdin"]
         return probe
-    method = next((word for word in ("get", "post", "put", "delete", "head") if word in step), None)
     if method is None:
         return None
     probe |= {method: spelled(step[method]).replace(" ", "%20"), "session": session, "follow": False}
