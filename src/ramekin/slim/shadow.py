@@ -52,7 +52,7 @@ def run(
             try:
                 _announce(running, settings, say)
                 _wait(running, seconds)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 say("the workload is over")
             with suppress(RamekinError):
                 running.stop()
