@@ -121,15 +121,13 @@ def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row
             return [spelled(item) for item in value]
         return {key: spelled(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-    probe: Row = {"name": name, "text": spelled(step.get("has", [])), "without": step.get("lacks", [])}
-    if method := next((word for word in METHODS if word in step), None):
-        # what stands in headers too is for the judge
-        probe["text"] = [text for text in probe["text"] if ":" not in str(text) and "/" not in str(text)]
+    probe: Row = {"name": name}
+    method = next((word for word in METHODS if word in step), None)
     if "exec" in step or "run" in step:
         if "run" in step and "entrypoint" not in step and ("env" in step or not _is_program(step["run"])):
             return None
         probe |= {"run": [*step.get("entrypoint", ()), *map(str, step.get("exec", step.get("run")))]}
-        probe |= {"exit": step.get("exit", 0)}
+        probe |= {"exit": step.get("exit", 0), "text": [str(text) for text in step.get("has", ())]}
         if "encoding" in step:
             octal = "".join(f"\\{byte:03o}" for byte in step["stdin"].encode(step["encoding"]))
             probe["run"] = ["sh", "-c", f"printf '{octal}' | {shlex.join(probe['run'])}"]
