@@ -235,6 +235,26 @@ def test_a_command_that_is_ended_midway_leaves_nothing(kitchen: Kitchen, number:
         process.wait()
 
 
+@pytest.mark.runtime
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_real_workload_goes_on_until_a_signal_and_is_recorded(kitchen: Kitchen, number: int) -> None:
+    command = [sys.executable, "-m", "ramekin", "slim", f"oci:{kitchen.folder}/web", "--probe", "/"]
+    command += ["--shadow", "record", "--store", str(kitchen.folder / "store")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if line.startswith("port 8000 of the slim image is 127.0.0.1:"):
+                process.send_signal(number)
+                break
+        assert "the workload is over" in process.stderr.read()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert json.loads((kitchen.folder / "record/misses.json").read_text()) == []
+
+
 def _open_files(pid: int) -> list[str]:
     found = []
     for link in Path(f"/proc/{pid}/fd").iterdir():

@@ -6,9 +6,11 @@ DIR/observation.json   the observation with what was missed in it, for `--observ
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -21,7 +23,6 @@ from ramekin.slim.run import Slimmed, what_is_gone
 from ramekin.slim.sandbox.plan import Watch, Watching
 from ramekin.slim.sandbox.rootfs import unpacked
 from ramekin.slim.sandbox.running import Running, sandbox
-from ramekin.slim.trial import exposed_ports
 from ramekin.slim.verify import HARMLESS, Lookup
 
 MISSES, OBSERVATION = "misses.json", "observation.json"
@@ -49,11 +50,10 @@ def run(
             limits=slimmed.request.limits,
             runtime=slimmed.request.runtime,
         ) as running:
-            try:
-                _announce(running, settings, say)
-                _wait(running, seconds)
-            except (KeyboardInterrupt, SystemExit):
-                say("the workload is over")
+            with _interruptions() as over:
+                _announce(running, say, over)
+                _wait(running, seconds, over)
+            say("the workload is over")
             with suppress(RamekinError):
                 running.stop()
             lookups = verify.judge(running.misses(), gone)
@@ -61,22 +61,42 @@ def run(
     return lookups
 
 
-def _announce(running: Running, settings: Runtime, say: Callable[[str], None]) -> None:
+@contextmanager
+def _interruptions() -> Iterator[threading.Event]:
+    """An event that is set by signals that would end this process, which they do not meanwhile.
+
+    An exception in the middle of a question to the sandbox would leave its answer behind.
+    """
+    over = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield over
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: over.set()) for number in numbers}
+    try:
+        yield over
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _announce(running: Running, say: Callable[[str], None], over: threading.Event) -> None:
     """Say where each port is reached, once something listens."""
     end = time.monotonic() + _PATIENCE
-    while not (there := running.listening()) and running.alive() and time.monotonic() < end:
-        time.sleep(_PAUSE)
+    there = running.listening()
+    while not there and running.alive() and time.monotonic() < end and not over.wait(_PAUSE):
+        there = running.listening()
     ports = {int(one[4:]) for one in there if one.startswith("tcp:")}
-    for port in sorted(ports | (set(exposed_ports(settings)) & ports)):
+    for port in sorted(ports):
         say(f"port {port} of the slim image is {running.address(port)}")
     if not ports:
         say("the slim image runs, and listens on no port")
 
 
-def _wait(running: Running, seconds: float | None) -> None:
+def _wait(running: Running, seconds: float | None, over: threading.Event) -> None:
     end = None if seconds is None else time.monotonic() + seconds
-    while running.alive() and (end is None or time.monotonic() < end):
-        time.sleep(_PAUSE)
+    while running.alive() and (end is None or time.monotonic() < end) and not over.wait(_PAUSE):
+        pass
 
 
 def _record(slimmed: Slimmed, lookups: tuple[Lookup, ...], folder: Path) -> None:
