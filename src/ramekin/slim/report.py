@@ -41,11 +41,12 @@ def summary(slimmed: Slimmed) -> Iterator[str]:
     if slimmed.rounds:
         answers = [one for one in slimmed.rounds[-1].trial.answers if one.probe != START]
         wrong = {one.probe for one in slimmed.differences}
-        same = len(slimmed.expected) - (START in slimmed.expected) - len(wrong - {START})
+        asked = len(slimmed.expected) - (START in slimmed.expected)
+        same = asked - len(wrong - {START})
         rounds = len(slimmed.rounds)
         again = f" after {rounds} rounds" if rounds > 1 else ""
         if answers or wrong:
-            yield f"{same} of {len(slimmed.expected) - 1} answers are those of the original{again}"
+            yield f"{same} of {asked} answers are those of the original{again}"
         else:
             yield f"the program starts as the original does{again}; add probes for more"
     else:
@@ -57,8 +58,12 @@ def summary(slimmed: Slimmed) -> Iterator[str]:
         yield f"missed, though nothing differs: {_few([f'/{one.path}' for one in slimmed.missed])}"
     if slimmed.rounds:
         given = [f"/{one.path}" for one in slimmed.rounds[-1].lookups if one.judgement == GIVEN_UP]
-        if given:
-            yield f"looked for, and given up on purpose: {_few(given)}"
+        code = [path for path in given if path.endswith((".pyc", "/__pycache__"))]
+        rest = [path for path in given if path not in set(code)]
+        if rest:
+            yield f"looked for, and given up on purpose: {_few(rest)}"
+        if code:
+            yield f"looked for {len(code)} times: byte code, which was given up on purpose"
 
 
 def missing(slimmed: Slimmed) -> list[str]:
