@@ -6,6 +6,7 @@ import pytest
 
 from ramekin.slim import verify
 from ramekin.slim.observation import Observation
+from ramekin.slim.probes import compare
 from ramekin.slim.probes.answer import Answer
 from ramekin.slim.probes.compare import Difference
 from ramekin.slim.sandbox.plan import Miss
@@ -103,6 +104,14 @@ def test_of_folders_that_were_listed_what_the_log_or_an_answer_names_comes_back_
     assert healed(trial("No module named 'pkg.sub'", listed=("/usr/lib/pkg",))) == [
         "usr/lib/pkg/sub/__init__.py"
     ]
+
+
+def test_what_stood_in_the_expected_answer_and_no_longer_does_comes_back_before_all_else() -> None:
+    given = trial("alpha was here", listed=("/usr/lib/plugins",), body="plug-ins: none")
+    answers = (Answer("GET /", "http", {"body": "plug-ins: beta"}),)
+    difference = Difference("GET /", "http", "body", "plug-ins: beta", "plug-ins: none")
+    found = verify.listed(given, [difference], GONE, compare.learn([answers]))
+    assert [one.path for one in found] == ["usr/lib/plugins/beta.so"]
 
 
 def test_otherwise_all_that_is_gone_from_them_comes_back() -> None:

@@ -412,7 +412,7 @@ class _Road:
             else:
                 self.originals.pop()
         if differences and not grave:
-            lookups = (*lookups, *verify.listed(trial, differences, gone))
+            lookups = (*lookups, *verify.listed(trial, differences, gone, expected))
         return Round(
             number=number,
             size=rebuilt.size,

@@ -30,7 +30,7 @@ import msgspec
 
 from ramekin.slim import observation as observations
 from ramekin.slim.observation import Observation
-from ramekin.slim.probes.compare import Difference
+from ramekin.slim.probes.compare import Difference, Expected
 from ramekin.slim.sandbox.plan import Miss
 from ramekin.slim.trial import Trial
 
@@ -126,10 +126,13 @@ def _all_of(path: str, gone: Gone, which: frozenset[str]) -> bool:
     return path in which or (bool(below) and which.issuperset(below))
 
 
-def listed(trial: Trial, differences: Sequence[Difference], gone: Gone) -> tuple[Lookup, ...]:
+def listed(
+    trial: Trial, differences: Sequence[Difference], gone: Gone, expected: Mapping[str, Expected] = {}
+) -> tuple[Lookup, ...]:
     """What may explain differences that no look-up explains: what is gone from folders that were listed.
 
-    What the program's log or its answers name comes alone, if there is any.
+    What stands in the expected answers and no longer in those given comes alone, if there is any; else what
+    the program's log or its answers name.
     """
     found: dict[str, Lookup] = {}
     harmless = gone.given_up | gone.spare
@@ -142,9 +145,29 @@ def listed(trial: Trial, differences: Sequence[Difference], gone: Gone) -> tuple
                 # the folder's own entries, and of folders in it that are gone what was in them
                 if "/" not in rest or f"{start}{rest.partition('/')[0]}" in gone.folders:
                     found[path] = Lookup(path, LISTING, listing.syscall, listing.program, unit)
-    named = _named(found, trial, differences)
+    named = _lost(found, trial, differences, expected) or _named(found, trial, differences)
     chosen = named or sorted(found)[:LISTED]
     return tuple(found[path] for path in chosen)
+
+
+def _lost(
+    paths: Iterable[str], trial: Trial, differences: Sequence[Difference], expected: Mapping[str, Expected]
+) -> list[str]:
+    """Paths whose file or module is missing from answers, such as commands from the list of commands."""
+    given = {answer.probe: answer for answer in trial.answers}
+    words: set[str] = set()
+    for one in differences:
+        if one.field in ("output", "body") and one.probe in given and one.probe in expected:
+            template = expected[one.probe].fields[one.field]
+            had = set(_WORD.findall("\n".join(text[-_TEXTS:] for text in template.literals)))
+            words |= had - set(_WORD.findall(given[one.probe].fields.get(one.field, "")))
+    return [
+        path
+        for path in sorted(paths)
+        if (name := path.rpartition("/")[2]) in words
+        or (len(stem := name.partition(".")[0]) > 2 and stem in words)
+        or (name.startswith("__init__.") and path.split("/")[-2] in words)
+    ]
 
 
 def _named(paths: Iterable[str], trial: Trial, differences: Sequence[Difference]) -> list[str]:
