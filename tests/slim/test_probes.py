@@ -67,6 +67,10 @@ def test_expectations_that_fail_say_what_came_instead(served: Site) -> None:
     )
     assert one(served, "- get: /about\n  text: Contact").complaints == ("the answer has no 'Contact'",)
     assert one(served, "- get: /about\n  without: About").complaints == ("the answer has 'About'",)
+    assert one(served, "- get: /logo.png\n  text: PNG\n  header: {content-type: png}").complaints == ()
+    assert one(served, "- get: /about\n  header: {Server: nginx, X-More: a}").complaints[1:] == (
+        "the header X-More is not there; it should have 'a'",
+    )
 
 
 def test_a_login_keeps_its_session_and_takes_its_token(served: Site) -> None:

@@ -263,6 +263,7 @@ class HttpSpec(_Probe):
     status: Statuses = Field(
         default=(), description="The status that is right, or several; anything below 400 when not said."
     )
+    header: Headers = Field(default=(), description="Texts that headers of the answer have in them.")
     follow: bool | None = Field(
         default=None,
         description="Follow redirects inside the container; by default unless a status 3xx is expected.",
@@ -315,6 +316,7 @@ class HttpSpec(_Probe):
             status=self.status,
             text=self.text,
             without=self.without,
+            header=self.header,
             follow=self.follow,
             take=tuple(one.taken(name) for name, one in self.take.items()),
             compare=self.compare,

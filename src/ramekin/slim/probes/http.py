@@ -292,8 +292,17 @@ def _judge(probe: Http, reply: Reply) -> list[str]:
     elif not probe.status and not probe.anything and reply.status >= 400:
         complaints.append(f"the status is {reply.status}; `status: {reply.status}` says that this is right")
     text = reply.text()
-    complaints += [f"the answer has no {one!r}" for one in probe.text if one not in text]
-    complaints += [f"the answer has {one!r}" for one in probe.without if one in text]
+
+    def stands(one: str) -> bool:
+        return one in text or one.encode() in reply.data
+
+    complaints += [f"the answer has no {one!r}" for one in probe.text if not stands(one)]
+    complaints += [f"the answer has {one!r}" for one in probe.without if stands(one)]
+    for name, part in probe.header:
+        value = reply.headers.get(name)
+        if value is None or part not in value:
+            found = "is not there" if value is None else f"is {value!r}"
+            complaints.append(f"the header {name} {found}; it should have {part!r}")
     return complaints
 
 

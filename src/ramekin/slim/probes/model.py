@@ -92,6 +92,7 @@ class Http:
     anything: bool = False
     text: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    header: tuple[tuple[str, str], ...] = ()
     follow: bool | None = None
     take: tuple[Taken, ...] = ()
     compare: Compared = "all"
