@@ -9,6 +9,10 @@ fleet:
 fuzz:
 	scripts/fuzz
 
+# the applications of fleet/slim/, slimmed and judged before and after: docs/slim-applications.md
+slim-apps:
+	scripts/slim-apps
+
 test:
 	scripts/test
 
