@@ -1,4 +1,4 @@
-.PHONY: fleet fuzz test test-s3
+.PHONY: fleet fuzz slim-apps test test-s3
 
 # all images of fleet/, at every level of closure, checked and beside mmdebstrap: docs/fleet.md
 fleet:

@@ -32,7 +32,7 @@ def tools() -> Any:
         sys.path.remove(str(FLEET))
 
 
-@pytest.mark.parametrize("name", ["musl", "flask"])
+@pytest.mark.parametrize("name", ["nginx", "flask"])
 def test_slimming_sees_one_request_and_every_check_held_back_from_it_passes(
     name: str, tools: Any, tmp_path: Path
 ) -> None:
