@@ -2,12 +2,12 @@
 
     python bench/slim.py [--runs 3] [--output FILE] [NAME …]     applications of fleet/slim/ (default: django)
 
-An application is slimmed by the command as a user starts it, with the one request or command of its probes.yaml.
-`slim` is the whole command. `observed` and `unobserved` are the same trial of the original, start and probes
-included, with and without a watch, which the command runs one after the other; their ratio is what observation
-costs. The digests of all runs must be equal. `listed` asks the slim image who is there, by the records that
-scanners read: each package of dpkg's and each Python distribution with its files, each Node package of its
-package.json; those of which a file is missing are counted, but for files that slimming leaves out of packages.
+An application is slimmed by the command as a user starts it, with the one request or command of its
+probes.yaml. `slim` is the whole command. `observed` and `unobserved` are the same trial of the original, start
+and probes included, with and without a watch, which the command runs one after the other; their ratio is what
+observation costs. The digests of all runs must be equal. Then the records that scanners read in the slim image
+are asked who is there: dpkg's packages and Python distributions with their files, and Node packages with the
+main file of their package.json; packages of which a file is missing are counted.
 """
 
 from __future__ import annotations
