@@ -149,6 +149,9 @@ class Completion:
             for path in self.of
         ) and "lib/ld-musl" not in " ".join(one for one in self.of if one.startswith("lib/ld-"))
         self._outside: dict[str, bool] = {}
+        self.pam = False
+        self.logins: dict[str, tuple[str, str]] = {}
+        """Settings of PAM, with what they would stay by: nothing reads them where no program uses it."""
         self.python = python.PythonRules(self)
         self.node = node.NodeRules(self)
         self.ruby = ruby.RubyRules(self)
@@ -184,8 +187,7 @@ class Completion:
                 if unit.kind in (AUTHOR, ARCHIVE):
                     for path in unit.paths:
                         if self.unwanted(path, unit) is None:
-                            login = path.startswith("etc/pam.d/")
-                            self.keep(path, "author", sought=False, enter=not login)
+                            self.keep(path, "author", sought=False)
         if self.observation is None:
             self.notes[
                 "nothing was observed: what stays is what the image's configuration starts, what its author"
@@ -245,6 +247,9 @@ class Completion:
         that its unit begins.
         """
         if path not in self.of:
+            return False
+        if path.startswith("etc/pam.d/") and not self.pam and name not in ("keep", "observed"):
+            self.logins.setdefault(path, (name, because))
             return False
         if path not in self.kept:
             gone = self._gone(path) if self._keep.match(path) is None else None

@@ -220,9 +220,9 @@ class SystemRules:
         if name.startswith("libpython3."):
             self._all.python.embedded(path)
         if name.startswith("libpam.so"):
-            for other in list(self._all.contents.below("etc/pam.d")):
-                if other in self._all.kept:
-                    self._all.keep(other, "setting", f"/{path} reads it", sought=False)
+            self._all.pam = True
+            for other, (name, because) in sorted(self._all.logins.items()):
+                self._all.keep(other, name, because, sought=False)
         if unit.startswith("python3.") and unit.endswith(":zoneinfo"):
             self._want("time-zones", f"/{path} reads it")
         for which in ("certificates", "terminals"):
