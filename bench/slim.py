@@ -3,11 +3,11 @@
     python bench/slim.py [--runs 3] [--output FILE] [NAME …]     applications of fleet/slim/ (default: django)
 
 An application is slimmed by the command as a user starts it, with the one request or command of its
-probes.yaml. `slim` is the whole command. `observed` and `unobserved` are the same trial of the original, start
-and probes included, with and without a watch, which the command runs one after the other; their ratio is what
-observation costs. The digests of all runs must be equal. Then the records that scanners read in the slim image
-are asked who is there: dpkg's packages and Python distributions with their files, and Node packages with the
-main file of their package.json; packages of which a file is missing are counted.
+probes.yaml. `slim` is the whole command. `observed` and `unobserved` are the same trial of the original,
+start and probes included, with and without a watch, which the command runs one after the other; their ratio
+is what observation costs. The digests of all runs must be equal. Then the records that scanners read in the
+slim image are asked who is there: dpkg's packages and Python distributions with their files, and Node
+packages with the main file of their package.json; packages of which a file is missing are counted.
 """
 
 from __future__ import annotations
@@ -132,9 +132,8 @@ def main() -> None:
         found[name] = row = measure(name, options.runs)
         print(f"{name}: {row['before'] / 1e6:.1f} → {row['after'] / 1e6:.1f} MB, load {row['load']:.1f}")
         print(f"  slim       {row['slim']:6.2f} s (median of {options.runs})")
-        print(
-            f"  observed   {row['observed']:6.2f} s, unobserved {row['unobserved']:.2f} s: {row['overhead']:.2f}"
-        )
+        cost = f"{row['overhead']:.2f} of {row['unobserved']:.2f} s unobserved"
+        print(f"  observed   {row['observed']:6.2f} s, {cost}")
         print(f"  digests    {row['digests']} of {options.runs} runs")
         for kind, (packages, gone) in row["listed"].items():
             print(f"  {kind:10} {packages} packages listed, {gone} of which files are missing", flush=True)

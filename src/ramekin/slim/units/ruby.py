@@ -48,9 +48,13 @@ class RubyRules:
 
     def file(self, path: str, unit: Known) -> None:
         """Follow a Gemfile and what the author's source requires."""
-        if unit.kind != AUTHOR or not self._gems:
+        if unit.kind != AUTHOR:
             return
         name = path.rpartition("/")[2]
+        if name == "Rakefile" and self._all.whole and (command := self._all.command("rake")) is not None:
+            self._all.lead(command, "interpreter", f"/{path} is written for it")
+        if not self._gems:
+            return
         if name in ("Gemfile", "gems.rb"):
             for found in sorted(set(_GEMFILE.findall(self._all.text(path)))):
                 self._gem(found.decode(), f"/{path} asks for it", "required")
