@@ -3,10 +3,10 @@
     python fleet/slim/build.py django redis    into .cache/slim-apps/NAME, an OCI layout
     python fleet/slim/build.py                 all of them
 
-Each application is a folder with a Dockerfile. Its base is made by mmdebstrap (bases.yaml), the rest by buildah
-with a layer an instruction. Python's and Node's packages are fetched before, into .cache/slim-apps/wheels and
-.cache/slim-apps/npm, by the versions that the application pins, and are seen in the build at /wheels and /npm.
-What has not changed since it was built is not built again.
+Each application is a folder with a Dockerfile. Its base is made by mmdebstrap (bases.yaml), the rest by
+buildah with a layer an instruction. Python's and Node's packages are fetched before, into
+.cache/slim-apps/wheels and .cache/slim-apps/npm, by the versions that the application pins, and are seen in
+the build at /wheels and /npm. What has not changed since it was built is not built again.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def applications(names: Sequence[str] = ()) -> list[Application]:
 def _sources(folder: Path) -> Iterator[Path]:
     """The files that make the image; probes, checks and settings do not."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in ("probes.yaml", "checks.yaml", "app.yaml"):
-            if "__pycache__" not in path.parts and "node_modules" not in path.parts:
-                yield path
+        made = {"__pycache__", "node_modules"}.intersection(path.parts)
+        if path.is_file() and not made and path.name not in ("probes.yaml", "checks.yaml", "app.yaml"):
+            yield path
 
 
 def build(app: Application) -> Path:
@@ -117,7 +117,18 @@ def build(app: Application) -> Path:
         volumes = [f"{_wheels(app)}:/wheels:ro", f"{_npm(app)}:/npm:ro"]
         with _alone("storage"):
             _run(
-                *(*_buildah(), "bud", "--isolation", "chroot", "--layers", "--force-rm", "--timestamp", TIME, "--format", "oci"),
+                *(
+                    *_buildah(),
+                    "bud",
+                    "--isolation",
+                    "chroot",
+                    "--layers",
+                    "--force-rm",
+                    "--timestamp",
+                    TIME,
+                    "--format",
+                    "oci",
+                ),
                 *("--pull-never", "--network", "host"),
                 *(word for volume in volumes for word in ("--volume", volume)),
                 *("--tag", f"localhost/{app.name}", "--file", str(context / "Dockerfile"), str(context)),
@@ -144,7 +155,18 @@ def _base(name: str) -> None:
         recipe.write_text(f'FROM scratch\nADD {archive.name} /\nCMD ["bash"]\n')
         with _alone("storage"):
             _run(
-                *(*_buildah(), "bud", "--isolation", "chroot", "--layers", "--force-rm", "--timestamp", TIME, "--format", "oci"),
+                *(
+                    *_buildah(),
+                    "bud",
+                    "--isolation",
+                    "chroot",
+                    "--layers",
+                    "--force-rm",
+                    "--timestamp",
+                    TIME,
+                    "--format",
+                    "oci",
+                ),
                 *("--tag", f"localhost/{name}", "--file", str(recipe), str(archive.parent)),
             )
 

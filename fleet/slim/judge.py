@@ -6,16 +6,18 @@
 Files are laid out by umoci and run by runc, with a network of their own; requests are made from this process
 inside that network. A check of checks.yaml has a name and is one of
 
-    - {check: …, get: /path, headers: {…}, status: 200, has: [text, …], lacks: […], header: {Name: text}, tls: true}
+    - {check: …, get: /path, headers: {…}, status: 200, has: [text, …], lacks: […], header: {Name: text}}
     - {check: …, post: /path, form: {…} | json: … | body: … | upload: {field: {name, text, encoding}}}
     - {check: …, exec: [program, …], stdin: …, exit: 0, has: […]}       in the running container
-    - {check: …, run: [argument, …], entrypoint: […]}                  a container of its own
+    - {check: …, run: [argument, …], entrypoint: […], env: {…}}         a container of its own
     - {check: …, tcp: 6379, send: "PING\\r\\n", has: [PONG]}
     - {check: …, user-of-program: 999}
     - {check: …, steps: [such as these, in which `take: {name: regex}` gives `{name}` to later ones]}
 
-Cookies last for one check. `status` is 200 and `exit` 0 where nothing is said; `within` are seconds in which a
-step may be tried again. `language` names the one of a check that needs another than English. `has` and `lacks` are looked for in the body, or in all that a command wrote; `match` are regular expressions.
+Cookies last for one check. `status` is 200 and `exit` 0 where nothing is said; `within` are seconds in which
+a step may be tried again; `tls` and `port` say where a request goes. `has` and `lacks` are looked for in
+headers and body, or in all that a command wrote; `match` are regular expressions. `language` names the one of
+a check that needs another than English.
 """
 
 from __future__ import annotations
@@ -48,9 +50,11 @@ _CAPABILITIES = [
     *("CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_CHROOT", "CAP_MKNOD", "CAP_SETFCAP"),
     "CAP_AUDIT_WRITE",
 ]
-_OVERLAID = (
-    'mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/rootfs"; shift 2; exec "$@"'
-)
+_OVERLAID = """
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/rootfs"
+shift 2
+exec "$@"
+"""
 """Mounts the container's root where only the container sees it, so that nothing stays mounted."""
 
 
@@ -66,7 +70,7 @@ class Verdict:
         return not self.reason
 
 
-class Wrong(Exception):
+class WrongError(Exception):
     """A check's answer is not what it should be."""
 
 
@@ -134,7 +138,9 @@ class Container:
     def pid(self) -> int:
         return int((self.folder / "pid").read_text())
 
-    def execute(self, command: Sequence[str], stdin: bytes = b"", user: str = "") -> subprocess.CompletedProcess[bytes]:
+    def execute(
+        self, command: Sequence[str], stdin: bytes = b"", user: str = ""
+    ) -> subprocess.CompletedProcess[bytes]:
         """A further command in the container, as `docker exec`."""
         who = ["--user", user] if user else []
         return subprocess.run(
@@ -161,7 +167,11 @@ class Container:
 
 @contextmanager
 def container(
-    box: Box, args: Sequence[str] | None = None, *, entrypoint: Sequence[str] | None = None, env: Mapping[str, str] = {}
+    box: Box,
+    args: Sequence[str] | None = None,
+    *,
+    entrypoint: Sequence[str] | None = None,
+    env: Mapping[str, str] = {},
 ) -> Iterator[Container]:
     """A container of the image, on files of its own; it is stopped at the end. Standard input is empty."""
     folder = Path(tempfile.mkdtemp(dir=box.folder))
@@ -176,7 +186,10 @@ def container(
     mounted = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _OVERLAID, "sh"]
     with (folder / "log").open("wb") as log, (folder / "output").open("wb") as output:
         process = subprocess.Popen(
-            [*mounted, str(box.root), str(folder), *start], stdin=subprocess.DEVNULL, stdout=output, stderr=log
+            [*mounted, str(box.root), str(folder), *start],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=log,
         )
     try:
         yield Container(name, folder, process)
@@ -232,7 +245,12 @@ def _bundle(
             },
             {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*private, "mode=1777"]},
             {"destination": "/etc/hosts", "type": "bind", "source": str(hosts), "options": ["bind", "ro"]},
-            {"destination": "/etc/resolv.conf", "type": "bind", "source": str(resolver), "options": ["bind", "ro"]},
+            {
+                "destination": "/etc/resolv.conf",
+                "type": "bind",
+                "source": str(resolver),
+                "options": ["bind", "ro"],
+            },
         ],
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")]},
     }
@@ -267,7 +285,10 @@ def judge(checks: Sequence[Check], box: Box, settings: Mapping[str, Any]) -> Ite
         return
     with container(box, env=env) as server:
         ready = dict(settings.get("ready", {"get": "/"}))
-        up = _verdict({"check": "start", "within": settings.get("patience", 60), **ready}, Session(box, server, settings))
+        up = _verdict(
+            {"check": "start", "within": settings.get("patience", 60), **ready},
+            Session(box, server, settings),
+        )
         reason = f"it did not start: {up.reason}\n{server.log[-2000:]}"
         for check in checks:
             if not up.passed:
@@ -294,7 +315,7 @@ def _verdict(check: Check, session: Session) -> Verdict:
     try:
         for step in check.get("steps", [check]):
             _try(step, session)
-    except (Wrong, OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
+    except (WrongError, OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
         return Verdict(check["check"], f"{type(error).__name__}: {error}")
     return Verdict(check["check"], "")
 
@@ -305,7 +326,7 @@ def _try(step: Check, session: Session) -> None:
     while True:
         try:
             return _step(_filled(step, session.taken), session)
-        except (Wrong, OSError, ValueError, http.client.HTTPException):
+        except (WrongError, OSError, ValueError, http.client.HTTPException):
             server = session.server
             if time.monotonic() > deadline or (server is not None and server.process.poll() is not None):
                 raise
@@ -318,7 +339,9 @@ def _filled(value: Any, taken: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_filled(item, taken) for item in value]
     if isinstance(value, dict):
-        return {name: item if name in ("take", "match") else _filled(item, taken) for name, item in value.items()}
+        return {
+            name: item if name in ("take", "match") else _filled(item, taken) for name, item in value.items()
+        }
     return value
 
 
@@ -340,22 +363,22 @@ def _step(step: Check, session: Session) -> None:
         assert session.server is not None
         text = Path(f"/proc/{session.server.pid}/status").read_text()
         if f"Uid:\t{step['user-of-program']}\t" not in text:
-            raise Wrong(f"it runs as another user: {_short(text)}")
+            raise WrongError(f"it runs as another user: {_short(text)}")
     else:
         text = _request(step, session)
     for part in step.get("has", ()):
         if str(part) not in text:
-            raise Wrong(f"{part!r} is not in {_short(text)}")
+            raise WrongError(f"{part!r} is not in {_short(text)}")
     for part in step.get("lacks", ()):
         if str(part) in text:
-            raise Wrong(f"{part!r} is in {_short(text)}")
+            raise WrongError(f"{part!r} is in {_short(text)}")
     for pattern in step.get("match", ()):
         if not re.search(pattern, text, re.S):
-            raise Wrong(f"nothing like {pattern!r} is in {_short(text)}")
+            raise WrongError(f"nothing like {pattern!r} is in {_short(text)}")
     for name, pattern in step.get("take", {}).items():
         found = re.search(pattern, text)
         if found is None:
-            raise Wrong(f"nothing like {pattern!r} is in {_short(text)}")
+            raise WrongError(f"nothing like {pattern!r} is in {_short(text)}")
         session.taken[name] = found[1]
 
 
@@ -383,13 +406,15 @@ def _command(step: Check, session: Session) -> str:
             status = once.process.wait(step.get("timeout", 120))
             text = (once.folder / "output").read_text(errors="replace") + once.log
     if status != step.get("exit", 0):
-        raise Wrong(f"{step.get('exec') or step['run']} ended with {status}: {_short(text)}")
+        raise WrongError(f"{step.get('exec') or step['run']} ended with {status}: {_short(text)}")
     return text
 
 
 def _request(step: Check, session: Session) -> str:
     assert session.server is not None
-    method = next(name for name in ("get", "post", "put", "delete", "head", "options", "patch") if name in step)
+    method = next(
+        name for name in ("get", "post", "put", "delete", "head", "options", "patch") if name in step
+    )
     port = step.get("port", session.settings["port"])
     headers = {"Host": "localhost", **step.get("headers", {})}
     body = b""
@@ -421,12 +446,12 @@ def _request(step: Check, session: Session) -> str:
         data = gzip.decompress(data)
     text = data.decode("utf-8", "replace")
     if response.status != step.get("status", 200):
-        raise Wrong(f"{method.upper()} {step[method]} gave {response.status}: {_short(text)}")
+        raise WrongError(f"{method.upper()} {step[method]} gave {response.status}: {_short(text)}")
     for name, part in step.get("header", {}).items():
         if part not in (response.headers.get(name) or ""):
-            raise Wrong(f"{name} is {response.headers.get(name)!r}, not {part!r}")
+            raise WrongError(f"{name} is {response.headers.get(name)!r}, not {part!r}")
     if len(data) < step.get("bytes", 0):
-        raise Wrong(f"{len(data)} bytes came: {_short(text)}")
+        raise WrongError(f"{len(data)} bytes came: {_short(text)}")
     return "\n".join([*(f"{name}: {value}" for name, value in response.headers.items()), "", text])
 
 
@@ -437,8 +462,13 @@ def multipart(step: Check) -> tuple[bytes, str]:
         parts += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
     for name, file in step["upload"].items():
         content = file["text"].encode(file.get("encoding", "utf-8"))
-        parts += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{file["name"]}"\r\n'.encode()
-        parts += f"Content-Type: {file.get('type', 'application/octet-stream')}\r\n\r\n".encode() + content + b"\r\n"
+        about = f'form-data; name="{name}"; filename="{file["name"]}"'
+        parts += f"--{boundary}\r\nContent-Disposition: {about}\r\n".encode()
+        parts += (
+            f"Content-Type: {file.get('type', 'application/octet-stream')}\r\n\r\n".encode()
+            + content
+            + b"\r\n"
+        )
     return parts + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 
 

@@ -5,7 +5,7 @@
     python fleet/slim/run.py --table                write the page from what was found so far, run nothing
 
 At `units` slimming sees what probes.yaml asks, which is `GET /` or one command; all checks of checks.yaml are
-held back from it. `small` is `units` with the languages en and fr (or those of app.yaml) alone and without byte
+held back from it. `small` is `units` with en and fr (or the languages of app.yaml) alone and without byte
 code. At `files` it is asked all checks that can be written as probes. What was found is kept in
 .cache/slim-apps/results.json. The exit code is 1 when a check failed that the original passes.
 """
@@ -34,6 +34,19 @@ RESULTS = CACHE / "results.json"
 TABLE = ROOT / "docs" / "slim-applications.md"
 METHODS = ("get", "post", "put", "delete", "head")
 LEVELS = ("units", "small", "files")
+
+HEADINGS = (
+    "application",
+    "before",
+    "checks",
+    "`units`",
+    "checks",
+    "`en,fr`",
+    "checks",
+    "`files`",
+    "checks",
+    "put back",
+)
 
 Row = dict[str, Any]
 
@@ -183,12 +196,13 @@ def table(known: Mapping[str, Mapping[str, Row]]) -> str:
     lines = [
         "# Applications, slimmed",
         "",
-        "`make slim-apps` builds these images by the Dockerfiles of `fleet/slim/`, slims them, and puts the checks",
-        "of each to the image before and after, run by runc apart from Ramekin. Slimming sees one `GET /` or one",
-        "command; the checks are held back from it. Sizes are bytes of files, uncompressed. `en,fr` is level `units`",
-        "with two languages and without byte code; at `files` slimming is asked the checks as well.",
+        "`make slim-apps` builds these images by the Dockerfiles of `fleet/slim/`, slims them, and puts the",
+        "checks of each to the image before and after, run by runc apart from Ramekin. Slimming sees one",
+        "`GET /` or one command; the checks are held back from it. Sizes are bytes of files, uncompressed.",
+        "`en,fr` is level `units` with two languages and without byte code; at `files` slimming is asked the",
+        "checks as well.",
         "",
-        "| application | before | checks | `units` | checks | `en,fr` | checks | `files` | checks | put back |",
+        f"| {' | '.join(HEADINGS)} |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name in sorted(known):
@@ -206,6 +220,12 @@ def table(known: Mapping[str, Mapping[str, Row]]) -> str:
             cells += [f"{row['bytes'] / 1e6:.1f} MB", f"{passed} of {row['checks']}"]
         cells.append(str(rows.get("units", {}).get("healed", "")))
         lines.append(f"| {' | '.join(cells)} |")
+    lines.append("")
+    for name in sorted(known):
+        note = Application(name).settings.get("note") if Application(name).folder.exists() else None
+        if note:
+            lines += [f"**{name}**: {note}", ""]
+    lines.pop()
     return "\n".join(lines) + "\n"
 
 
@@ -252,7 +272,9 @@ def _tell(name: str, what: str, row: Row) -> None:
         return
     passed = row["checks"] - len(row["failed"])
     seconds = f"{row['seconds']:6.1f} s" if "seconds" in row else ""
-    print(f"{name:10}{what:10}{row['bytes'] / 1e6:8.2f} MB  {passed} of {row['checks']}  {seconds}", flush=True)
+    print(
+        f"{name:10}{what:10}{row['bytes'] / 1e6:8.2f} MB  {passed} of {row['checks']}  {seconds}", flush=True
+    )
     for check, reason in row["failed"].items():
         print(f"    {check}: {reason[:600]}", flush=True)
 
