@@ -17,7 +17,7 @@ inside that network. A check of checks.yaml has a name and is one of
 Cookies last for one check. `status` is 200 and `exit` 0 where nothing is said; `within` are seconds in which
 a step may be tried again; `tls` and `port` say where a request goes. `has` and `lacks` are looked for in
 headers and body, or in all that a command wrote; `match` are regular expressions. `language` names the one of
-a check that needs another than English.
+a check that needs another than English, `alone` marks one that disturbs a server beside it.
 """
 
 from __future__ import annotations

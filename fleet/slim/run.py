@@ -91,9 +91,17 @@ def languages(app: Application) -> list[str]:
     return found
 
 
-def judged(app: Application, reference: str, languages: Sequence[str] = ()) -> Row:
-    """Size of an image, and which checks fail on it; with `languages`, without those in others."""
-    checks = [one for one in app.checks if not languages or one.get("language", "en") in languages]
+def judged(app: Application, reference: str, level: str = "") -> Row:
+    """Size of an image, and which checks fail on it.
+
+    Level `small` is not put checks in languages that it was not to keep, level `files` not those that its
+    probes could not say.
+    """
+    checks = app.checks
+    if level == "small":
+        checks = [one for one in checks if one.get("language", "en") in languages(app)]
+    if level == "files":
+        checks = [one for one in checks if not one.get("alone")]
     with judge.laid_out(reference) as box:
         verdicts = list(judge.judge(checks, box, app.settings))
         failed = {one.check: one.reason for one in verdicts if not one.passed}
@@ -134,6 +142,8 @@ def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row
             return [spelled(item) for item in value]
         return {key: spelled(item) for key, item in value.items()} if isinstance(value, dict) else value
 
+    if "within" in step or step.get("alone"):
+        return None
     probe: Row = {"name": name}
     method = next((word for word in METHODS if word in step), None)
     if "exec" in step or "run" in step:
@@ -248,7 +258,7 @@ def main() -> None:
         for level in options.level or LEVELS:
             target, row = slim(app, level)
             if not row["failure"]:
-                row |= judged(app, target, languages(app) if level == "small" else ())
+                row |= judged(app, target, level)
                 broken = set(row["failed"]) - set(fat["failed"])
                 bad += bool(broken)
             bad += bool(row["failure"])

@@ -327,11 +327,12 @@ def _wanted_port(plan: Plan, settings: Runtime) -> int | str | None:
         return plan.port
     if plan.ready.port is not None:
         return plan.ready.port
-    for probe in plan.probes:
-        if isinstance(probe, Http | Crawl | Replay) and probe.port is not None:
-            return probe.port
+    said = [probe.port for probe in plan.probes if isinstance(probe, Http | Crawl | Replay)]
     exposed = exposed_ports(settings)
-    return exposed[0] if exposed else None
+    if exposed and (None in said or not said):
+        # probes that name no port mean the image's, whatever the others name
+        return exposed[0]
+    return next((port for port in said if port is not None), None)
 
 
 def _is(port: int | str | None, listening: str) -> bool:
