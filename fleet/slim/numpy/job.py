@@ -38,7 +38,10 @@ def spectrum():
 
 
 def chance():
-    print(np.random.default_rng(1).integers(0, 100, 5).tolist(), np.random.default_rng(1).normal(size=2).round(3).tolist())
+    print(
+        np.random.default_rng(1).integers(0, 100, 5).tolist(),
+        np.random.default_rng(1).normal(size=2).round(3).tolist(),
+    )
 
 
 def polynomial():
@@ -81,7 +84,11 @@ def sql():
 
     with sqlite3.connect(":memory:") as base:
         read().to_sql("dishes", base)
-        print(pd.read_sql("select dish, sum(price) as s from dishes group by dish order by s desc", base)["dish"].tolist())
+        print(
+            pd.read_sql("select dish, sum(price) as s from dishes group by dish order by s desc", base)[
+                "dish"
+            ].tolist()
+        )
 
 
 def pickle():
@@ -96,11 +103,18 @@ def pickle():
 def pivot():
     frame = read()
     frame["month"] = frame["day"].dt.month_name()
-    print(frame.pivot_table(index="dish", columns="month", values="price", aggfunc="sum", fill_value=0, observed=True))
+    print(
+        frame.pivot_table(
+            index="dish", columns="month", values="price", aggfunc="sum", fill_value=0, observed=True
+        )
+    )
 
 
 def rolling():
-    print(read()["price"].rolling(3).mean().dropna().round(2).tolist(), read()["price"].ewm(span=3).mean().round(2).tolist()[-1])
+    print(
+        read()["price"].rolling(3).mean().dropna().round(2).tolist(),
+        read()["price"].ewm(span=3).mean().round(2).tolist()[-1],
+    )
 
 
 def texts():
@@ -108,14 +122,23 @@ def texts():
 
 
 def styled():
-    print(read().describe(include="all").shape, pd.Categorical(read()["dish"]).categories.tolist(), repr(pd.Interval(0, 1)))
+    print(
+        read().describe(include="all").shape,
+        pd.Categorical(read()["dish"]).categories.tolist(),
+        repr(pd.Interval(0, 1)),
+    )
 
 
 def saved():
     with np.errstate(all="ignore"):
         np.savez_compressed("/tmp/a.npz", a=np.arange(5), b=np.float32(1) / np.array([0.0]))
     loaded = np.load("/tmp/a.npz")
-    print(loaded["a"].sum(), loaded["b"][0], np.info(np.ndarray.sum) is None, np.ma.masked_less(loaded["a"], 2).sum())
+    print(
+        loaded["a"].sum(),
+        loaded["b"][0],
+        np.info(np.ndarray.sum) is None,
+        np.ma.masked_less(loaded["a"], 2).sum(),
+    )
 
 
 def plug():

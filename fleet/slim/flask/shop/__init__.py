@@ -27,6 +27,8 @@ def create_app():
         import html
         import traceback
 
-        return render_template("500.html", trace=html.escape("".join(traceback.format_exception_only(error)))), 500
+        return render_template(
+            "500.html", trace=html.escape("".join(traceback.format_exception_only(error)))
+        ), 500
 
     return app

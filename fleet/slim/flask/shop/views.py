@@ -17,7 +17,12 @@ def dish(name):
 
     if name not in DISHES:
         abort(404)
-    return render_template("dish.html", name=name, price=format_currency(DISHES[name], "EUR"), day=format_date(date(2024, 7, 14), "full"))
+    return render_template(
+        "dish.html",
+        name=name,
+        price=format_currency(DISHES[name], "EUR"),
+        day=format_date(date(2024, 7, 14), "full"),
+    )
 
 
 @pages.route("/export/<kind>")

@@ -57,7 +57,9 @@ TEMPLATES = [
 ]
 
 if os.environ.get("LARDER_POSTGRES"):
-    DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": os.environ["LARDER_POSTGRES"]}}
+    DATABASES = {
+        "default": {"ENGINE": "django.db.backends.postgresql", "NAME": os.environ["LARDER_POSTGRES"]}
+    }
 else:
     DATABASES = {
         "default": {

@@ -2,7 +2,6 @@ from django.contrib import admin
 from django.contrib.sitemaps.views import sitemap
 from django.urls import include, path
 from django.views.i18n import JavaScriptCatalog
-
 from recipes.feeds import LatestRecipes, RecipeSitemap
 
 urlpatterns = [

@@ -19,6 +19,6 @@ def _near(path):
 def broken(request):
     import traceback
 
-    kind, error, trace = sys.exc_info()
+    kind, _, trace = sys.exc_info()
     last = traceback.extract_tb(trace)[-1].name if trace else ""
     return render(request, "500.html", {"kind": kind.__name__ if kind else "", "last": last}, status=500)

@@ -7,7 +7,9 @@ class ContactForm(forms.Form):
     name = forms.CharField(label=_("Your name"), max_length=40)
     email = forms.EmailField(label=_("Your address"))
     day = forms.DateField(label=_("Day"), required=False, widget=forms.SelectDateWidget)
-    phone = forms.CharField(label=_("Telephone"), required=False, validators=[RegexValidator(r"^\+?[0-9 ]+$")])
+    phone = forms.CharField(
+        label=_("Telephone"), required=False, validators=[RegexValidator(r"^\+?[0-9 ]+$")]
+    )
     guests = forms.IntegerField(label=_("Guests"), min_value=1, max_value=12)
     message = forms.CharField(label=_("Message"), widget=forms.Textarea)
 

@@ -18,7 +18,9 @@ def squeeze(text):
 def shell(word):
     import subprocess
 
-    return subprocess.run(["/bin/sh", "-c", 'echo "$0"', word], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["/bin/sh", "-c", 'echo "$0"', word], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def spread(*words):

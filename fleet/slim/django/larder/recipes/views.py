@@ -1,3 +1,4 @@
+from datetime import UTC
 from importlib import import_module
 
 from django.conf import settings
@@ -40,7 +41,9 @@ def contact(request):
     form = ContactForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
-        mail = EmailMessage(_("A table for %(guests)d") % data, data["message"], data["email"], ["cook@larder.example"])
+        mail = EmailMessage(
+            _("A table for %(guests)d") % data, data["message"], data["email"], ["cook@larder.example"]
+        )
         mail.attach("guest.json", _as_json(data), "application/json")
         mail.send()
         messages.success(request, _("Thank you, %(name)s!") % data)
@@ -61,7 +64,9 @@ def upload(request):
     if request.method == "POST" and form.is_valid():
         raw = form.cleaned_data["file"].read()
         text = raw.decode(form.cleaned_data["encoding"])
-        return JsonResponse({"characters": len(text), "first": text[:8]}, json_dumps_params={"ensure_ascii": False})
+        return JsonResponse(
+            {"characters": len(text), "first": text[:8]}, json_dumps_params={"ensure_ascii": False}
+        )
     return render(request, "recipes/contact.html", {"form": form})
 
 
@@ -76,14 +81,14 @@ def export(request, kind):
 
 
 def clock(request):
-    from datetime import datetime, timezone
+    from datetime import datetime
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
         zone = ZoneInfo(request.GET.get("zone", "UTC"))
     except (ZoneInfoNotFoundError, ValueError):
         return HttpResponse("no such zone", status=400, content_type="text/plain")
-    moment = datetime(2024, 7, 1, 12, tzinfo=timezone.utc).astimezone(zone)
+    moment = datetime(2024, 7, 1, 12, tzinfo=UTC).astimezone(zone)
     return HttpResponse(f"{moment:%Y-%m-%d %H:%M %Z}", content_type="text/plain")
 
 

@@ -13,7 +13,10 @@ class Person(BaseModel):
 def add(person: Person):
     import bcrypt
 
-    return {"address": person.address, "safe": bcrypt.checkpw(person.word.encode(), bcrypt.hashpw(person.word.encode(), bcrypt.gensalt(4)))}
+    return {
+        "address": person.address,
+        "safe": bcrypt.checkpw(person.word.encode(), bcrypt.hashpw(person.word.encode(), bcrypt.gensalt(4))),
+    }
 
 
 @router.get("/cookie")

@@ -21,6 +21,10 @@ class Command(BaseCommand):
         for item in document.getElementsByTagName("item"):
             title = item.getElementsByTagName("title")[0].firstChild.data
             dates = item.getElementsByTagName("pubDate")
-            moment = parsedate_to_datetime(dates[0].firstChild.data) if dates else timezone.make_aware(datetime(2024, 3, 1))
+            moment = (
+                parsedate_to_datetime(dates[0].firstChild.data)
+                if dates
+                else timezone.make_aware(datetime(2024, 3, 1))
+            )
             Recipe.objects.create(title=title, published=moment)
             self.stdout.write(f"{title} {moment:%d %B %Y}")

@@ -15,7 +15,9 @@ class Command(BaseCommand):
 
     def handle(self, *args, format="text", **options):  # noqa: A002
         rows = list(
-            Recipe.objects.values("course").annotate(dishes=Count("pk"), mean=Avg("calories"), price=Sum("price")).order_by("course")
+            Recipe.objects.values("course")
+            .annotate(dishes=Count("pk"), mean=Avg("calories"), price=Sum("price"))
+            .order_by("course")
         )
         if not rows:
             raise CommandError("the larder is empty")
@@ -24,10 +26,12 @@ class Command(BaseCommand):
         elif format == "toml":
             import tomllib
 
-            text = "\n".join(f'[{row["course"]}]\ndishes = {row["dishes"]}' for row in rows)
+            text = "\n".join(f"[{row['course']}]\ndishes = {row['dishes']}" for row in rows)
             self.stdout.write(str(tomllib.loads(text)["main"]["dishes"]))
         else:
             import textwrap
 
             for row in rows:
-                sys.stdout.write(textwrap.shorten(f"{row['course']:10}{row['dishes']} {row['mean']:.0f}", 60) + "\n")
+                sys.stdout.write(
+                    textwrap.shorten(f"{row['course']:10}{row['dishes']} {row['mean']:.0f}", 60) + "\n"
+                )

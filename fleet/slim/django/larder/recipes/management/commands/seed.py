@@ -1,4 +1,4 @@
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.contrib.auth.models import User
@@ -7,7 +7,12 @@ from django.core.management.base import BaseCommand
 from recipes.models import Ingredient, Recipe
 
 DISHES = [
-    ("Gratin dauphinois", "main", 2412, "Slice, layer, **bake**.\n\n| gram | what |\n|---|---|\n| 500 | cream |\n"),
+    (
+        "Gratin dauphinois",
+        "main",
+        2412,
+        "Slice, layer, **bake**.\n\n| gram | what |\n|---|---|\n| 500 | cream |\n",
+    ),
     ("Leek soup", "starter", 180, "Cut the leeks[^1].\n\n[^1]: The white parts.\n"),
     ("Crème brûlée", "dessert", 640, "```\nburn(sugar)\n```\n"),
     ("Ratatouille", "main", 320, "Slowly."),
@@ -31,7 +36,7 @@ class Command(BaseCommand):
                 calories=calories,
                 text=text,
                 price=Decimal(number) + Decimal("4.50"),
-                published=datetime(2024, 1, 1 + number, 12, tzinfo=timezone.utc),
+                published=datetime(2024, 1, 1 + number, 12, tzinfo=UTC),
             )
             recipe.ingredients.add(salt)
         User.objects.create_superuser("chef", "chef@larder.example", "butter and salt")
