@@ -5,7 +5,7 @@ The site's scripts put their paths together, so that nothing but running them sh
     /cgi-bin/show?PATH     prints /usr/share/PATH
     /cgi-bin/there?PATH    says whether there is /usr/share/PATH, without opening it
     /cgi-bin/list?PATH     lists the folder
-    /cgi-bin/now           says what time it is, and what process answers
+    /cgi-bin/now           says what time it is, and something that was never said before
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCRIPTS = {
     "show": SHELL + 'cat "$place" || echo "cannot show it"\n',
     "there": SHELL + 'if test -e "$place"; then echo yes; else echo no; fi\n',
     "list": SHELL + 'ls "$place"\n',
-    "now": SHELL + 'date +%s.%N; echo "by $$"\n',
+    "now": SHELL + 'date +%s; cat /proc/sys/kernel/random/uuid\n',
 }
 LINKS = ("sh", "cat", "ls", "httpd", "test", "date", "sleep", "printf", "true", "false", "env", "head", "dd")
 PACKAGES: Mapping[str, Mapping[str, bytes]] = {
