@@ -30,7 +30,7 @@ SCRIPTS = {
     "show": SHELL + 'cat "$place" || echo "cannot show it"\n',
     "there": SHELL + 'if test -e "$place"; then echo yes; else echo no; fi\n',
     "list": SHELL + 'ls "$place"\n',
-    "now": SHELL + 'date +%s; cat /proc/sys/kernel/random/uuid\n',
+    "now": SHELL + "date +%s; cat /proc/sys/kernel/random/uuid\n",
 }
 LINKS = ("sh", "cat", "ls", "httpd", "test", "date", "sleep", "printf", "true", "false", "env", "head", "dd")
 PACKAGES: Mapping[str, Mapping[str, bytes]] = {
