@@ -7,6 +7,7 @@ for an interruption.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -61,9 +62,15 @@ _command("warm:warm", _HOUSEHOLD, "Make images for a registry ahead.", examples.
 _command("completion:completion", _HOUSEHOLD, "Print a shell's completion script.", examples.COMPLETION)
 
 
+_GARBAGE = 100_000
+"""Objects between two collections, instead of 700."""
+
+
 def main() -> None:
     """Run the command that the process was started with, and end the process with its exit code."""
     terminal.prepare()
+    # a command ends before it has made much garbage that only a collection would find
+    gc.set_threshold(_GARBAGE)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)

@@ -166,6 +166,10 @@ class _Follow:
         self.waiting: deque[tuple[str, int | None]] = deque()
         self.deferred: list[tuple[str, str, Need, list[Offer], bool]] = []
         self.unmet: list[tuple[str, str, Need, bool]] = []
+        self.lent: dict[str, set[str]] = {}
+        """For a package, what others that declare it declare besides, as of `lent_by` kept packages; by that,
+        nobody lends what the first `tried` of `unmet` want."""
+        self.lent_by = self.tried = 0
         self.dead: dict[str, dict[int, str]] = {}
         self.wanted: dict[str, None] = {}
         self.notes: dict[str, None] = {}
@@ -375,17 +379,22 @@ class _Follow:
 
         A wants TLS of B: A declares B and the TLS library, B imports it if it is there and declares nothing.
         """
-        lent: dict[str, set[str]] = {}
-        for item in self.unmet:
-            name, file, need, deep = item
-            if name not in lent:
+        if self.lent_by != len(self.kept):
+            self.lent_by, self.lent, self.tried = len(self.kept), {}, 0
+        for place in range(self.tried, len(self.unmet)):
+            name, file, need, deep = self.unmet[place]
+            lent = self.lent.get(name)
+            if lent is None:
                 users = [user for user in self.kept if self.offers.declares(user, name)]
-                lent[name] = {other for user in users for other in self.resolution.edges.get(user, ())}
+                lent = {other for user in users for other in self.resolution.edges.get(user, ())}
+                self.lent[name] = lent
             for offer in self.offers.anywhere(need):
-                if offer.package in lent[name]:
-                    self.unmet.remove(item)
+                if offer.package in lent:
+                    del self.unmet[place]
+                    self.tried = place
                     self._take(name, file, need, offer, deep=deep)
                     return True
+        self.tried = len(self.unmet)
         return False
 
     def _settle(self) -> None:
