@@ -139,7 +139,9 @@ class OnDemand(BaseModel):
     builds: int = Field(default=2, ge=1, description="Images that one server process makes at once.")
     queue: int = Field(default=64, ge=0, description="Images that may wait for their turn.")
     jobs: int | None = Field(
-        default=None, ge=1, description="Packages that are unpacked at once. Default: one a processor."
+        default=None,
+        ge=1,
+        description="Packages that are unpacked at once. Default: one more than processors.",
     )
     rate: int = Field(default=30, ge=1, description="Images that one client may have made in a minute.")
     failures: Seconds = Field(default=30.0, description="For which a failure is remembered.")

@@ -42,7 +42,8 @@ class OnDemandProvider:
         self._ahead = ahead
         self._reading: asyncio.Task[None] | None = None
         self._config, self._store = config, store
-        self._terms = Terms(source=config.source or "debian", config=config, jobs=config.jobs or processors())
+        jobs = config.jobs or processors() + 1
+        self._terms = Terms(source=config.source or "debian", config=config, jobs=jobs)
         self._specs = Specs([Path(path) for path in config.specs])
         self._workers = Workers(store, builds=config.builds, queue=config.queue, seconds=config.time)
         self.builds = Builds(self._workers, config)
