@@ -68,6 +68,11 @@ def short() -> Iterator[Path]:
         try:
             yield Path(folder)
         finally:
+            # dockerd leaves the network namespace of its containers mounted
+            for line in Path("/proc/mounts").read_text().splitlines():
+                place = line.split(" ")[1]
+                if place.startswith(f"{folder}/"):
+                    subprocess.run(["umount", place], check=False)
             forget(Path(folder))
 
 
