@@ -117,18 +117,7 @@ def build(app: Application) -> Path:
         volumes = [f"{_wheels(app)}:/wheels:ro", f"{_npm(app)}:/npm:ro"]
         with _alone("storage"):
             _run(
-                *(
-                    *_buildah(),
-                    "bud",
-                    "--isolation",
-                    "chroot",
-                    "--layers",
-                    "--force-rm",
-                    "--timestamp",
-                    TIME,
-                    "--format",
-                    "oci",
-                ),
+                *_bud(),
                 *("--pull-never", "--network", "host"),
                 *(word for volume in volumes for word in ("--volume", volume)),
                 *("--tag", f"localhost/{app.name}", "--file", str(context / "Dockerfile"), str(context)),
@@ -155,18 +144,7 @@ def _base(name: str) -> None:
         recipe.write_text(f'FROM scratch\nADD {archive.name} /\nCMD ["bash"]\n')
         with _alone("storage"):
             _run(
-                *(
-                    *_buildah(),
-                    "bud",
-                    "--isolation",
-                    "chroot",
-                    "--layers",
-                    "--force-rm",
-                    "--timestamp",
-                    TIME,
-                    "--format",
-                    "oci",
-                ),
+                *_bud(),
                 *("--tag", f"localhost/{name}", "--file", str(recipe), str(archive.parent)),
             )
 
@@ -222,6 +200,12 @@ def _npm(app: Application) -> Path:
 def _buildah() -> list[str]:
     storage = CACHE / "storage"
     return ["buildah", "--root", str(storage / "root"), "--runroot", str(storage / "run")]
+
+
+def _bud() -> list[str]:
+    """The command that builds a Dockerfile into the storage, a layer an instruction, the same every time."""
+    words = ["bud", "--isolation", "chroot", "--layers", "--force-rm", "--timestamp", TIME, "--format", "oci"]
+    return [*_buildah(), *words]
 
 
 def _run(*command: str) -> None:

@@ -111,7 +111,11 @@ class Stack:
 
     def resolve(self, path: str) -> str | None:
         """Where `path` leads when links are followed, the image's root being the root; None for nowhere."""
-        return _resolve(self.files, path)
+        return self.way(path)[1]
+
+    def way(self, path: str) -> tuple[tuple[str, ...], str | None]:
+        """The symbolic links that are passed on the way to where a path leads, and that place, or None."""
+        return _way(self.files, path)
 
 
 def stack(image: ReadImage) -> Stack:
@@ -278,10 +282,10 @@ class _State:
         return sum(least for _, least in self._spent.values()) / spent if spent else 1.0
 
 
-def _resolve(files: Mapping[str, Placed], path: str) -> str | None:
+def _way(files: Mapping[str, Placed], path: str) -> tuple[tuple[str, ...], str | None]:
     todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     found = ""
-    links = 0
+    passed: list[str] = []
     while todo:
         part = todo.pop()
         if part == "..":
@@ -290,15 +294,15 @@ def _resolve(files: Mapping[str, Placed], path: str) -> str | None:
         here = f"{found}/{part}" if found else part
         placed = files.get(here)
         if placed is None:
-            return None
+            return tuple(passed), None
         if placed.file.kind is not Kind.SYMLINK:
             found = here
             continue
-        links += 1
-        if links > _LINKS:
-            return None
+        passed.append(here)
+        if len(passed) > _LINKS:
+            return tuple(passed), None
         target = placed.file.target
         if target.startswith("/"):
             found = ""
         todo += [part for part in reversed(target.split("/")) if part not in ("", ".")]
-    return found
+    return tuple(passed), found

@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -76,35 +76,25 @@ class LockedPackage(
 
     def package(self) -> Package:
         """The package, without its description, which no lock holds."""
-        if self.path is not None:
-            return self._store_path(self.path)
-        return Package(
-            name=self.name,
-            version=self.version,
-            architecture=self.architecture,
-            digest=digests.from_hex(self.sha256),
-            size=self.size,
-            installed_size=self.installed_size,
-            origin=self.origin,
-            origin_version=self.origin_version,
-            suite=self.suite,
-            location=self.location,
-        )
-
-    def _store_path(self, path: LockedPath) -> NixPackage:
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "version": self.version,
+            "architecture": self.architecture,
+            "digest": digests.from_hex(self.sha256),
+            "size": self.size,
+            "installed_size": self.installed_size,
+            "origin": self.origin,
+            "origin_version": self.origin_version,
+            "suite": self.suite,
+            "location": self.location,
+        }
+        path = self.path
+        if path is None:
+            return Package(**fields)
         from ramekin.sources.nix.model import NixPackage
 
         return NixPackage(
-            name=self.name,
-            version=self.version,
-            architecture=self.architecture,
-            digest=digests.from_hex(self.sha256),
-            size=self.size,
-            installed_size=self.installed_size,
-            origin=self.origin,
-            origin_version=self.origin_version,
-            suite=self.suite,
-            location=self.location,
+            **fields,
             references=tuple(sorted((*self.needs, *((self.name,) if path.itself else ())))),
             deriver=path.deriver,
             ca=path.ca,

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ from ramekin.image.running.container import (
     furnish,
     require_program,
 )
+from ramekin.image.running.files import lay_out
 from ramekin.image.running.runtimes import bundle, bwrap
-from ramekin.progress import Progress, Task
+from ramekin.progress import Progress
 
 NETWORKS = ("host", "none")
 
@@ -85,32 +86,14 @@ def run(made: Container, *, runtime: str) -> int:
 @contextmanager
 def _unpacked(image: Image, progress: Progress) -> Iterator[Path]:
     """The image's files in a folder that every user of this machine may enter, removed at the end."""
-    from ramekin.image import transports
-    from ramekin.image.reference import Reference
-
     folder = Path(tempfile.mkdtemp(prefix="ramekin-run-"))
     try:
         folder.chmod(0o711)
         root = folder / "rootfs"
-        transports.write(image, Reference("rootfs", str(root)), progress=_WithoutNotes(progress))
+        lay_out(image, root, progress=progress)
         yield root
     finally:
         remove(folder)
-
-
-class _WithoutNotes:
-    """Progress without notes: whose files a throw-away copy has is nobody's concern."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def task(self, label: str, *, total: int | None = None, unit: str = "B") -> AbstractContextManager[Task]:
-        return self._progress.task("laying out files", total=total, unit=unit)
-
-    def note(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None:
-        self._progress.warn(text)
 
 
 def _run_bwrap(made: Container) -> int:

@@ -30,7 +30,6 @@ _EXAMINERS = (elf, jar, node, python, rpm, script)
 _HEAD = 512
 _MOST_EXAMINED = 1 << 30
 _METADATA = ".wh..wh."
-_LINKS = 40
 
 
 @dataclass(frozen=True)
@@ -157,29 +156,7 @@ class Contents:
 
     def way(self, path: str) -> tuple[tuple[str, ...], str | None]:
         """The symbolic links that are passed on the way to where a path leads, and that place, or None."""
-        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        found = ""
-        passed: list[str] = []
-        while todo:
-            part = todo.pop()
-            if part == "..":
-                found = found.rpartition("/")[0]
-                continue
-            here = f"{found}/{part}" if found else part
-            placed = self.files.get(here)
-            if placed is None:
-                return tuple(passed), None
-            if placed.file.kind is not Kind.SYMLINK:
-                found = here
-                continue
-            passed.append(here)
-            if len(passed) > _LINKS:
-                return tuple(passed), None
-            target = placed.file.target
-            if target.startswith("/"):
-                found = ""
-            todo += [one for one in reversed(target.split("/")) if one not in ("", ".")]
-        return tuple(passed), found
+        return self.stack.way(path)
 
     def close(self) -> None:
         """Give back descriptors; the spool goes when the last tree does."""

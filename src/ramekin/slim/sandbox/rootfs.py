@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ramekin.image.image import Image
 from ramekin.image.removal import remove
-from ramekin.progress import SILENT, Progress, Task
+from ramekin.image.running.files import lay_out
+from ramekin.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +28,10 @@ def unpacked(image: Image, scratch: Path, *, progress: Progress = SILENT) -> Ite
 
     As root they have the image's owners; otherwise they are the user's. Raises what reading the image raises.
     """
-    from ramekin.image import transports
-    from ramekin.image.reference import Reference
-
     folder = Path(tempfile.mkdtemp(prefix="rootfs-", dir=scratch))
     try:
         root = folder / "rootfs"
-        transports.write(image, Reference("rootfs", str(root)), progress=_WithoutNotes(progress))
+        lay_out(image, root, progress=progress)
         yield Rootfs(root, folder)
     finally:
         remove(folder)
-
-
-class _WithoutNotes:
-    """Progress without notes: whose files a throw-away copy has is nobody's concern."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def task(self, label: str, *, total: int | None = None, unit: str = "B") -> AbstractContextManager[Task]:
-        return self._progress.task("laying out files", total=total, unit=unit)
-
-    def note(self, text: str) -> None: ...
-
-    def warn(self, text: str) -> None:
-        self._progress.warn(text)
