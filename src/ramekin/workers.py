@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -21,6 +22,11 @@ Check = Callable[[], None]
 
 class StoppedError(Exception):
     """Something else failed, so this is given up. Never leaves this module."""
+
+
+def usual() -> int:
+    """How many jobs at once: one more than processors, as one always waits for the disk or the interpreter."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def each(work: Callable[[T, Check], R], items: Sequence[T], *, jobs: int) -> list[R]:

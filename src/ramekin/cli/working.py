@@ -5,7 +5,6 @@ They are apart from those of `build`, for commands that read images start withou
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
@@ -46,16 +45,15 @@ PlainHttpOption = Annotated[
 
 
 def jobs(*said: int | None) -> int:
-    """The first number of jobs that was said, else one more than this process may use processors.
-
-    One of them is always waiting, for the disk or for the interpreter.
-    """
+    """The first number of jobs that was said, else the usual one."""
     for number in said:
         if number is not None:
             from ramekin.build import fields
 
             return fields.jobs(number, where="--jobs")
-    return len(os.sched_getaffinity(0)) + 1
+    from ramekin import workers
+
+    return workers.usual()
 
 
 def open_store(*said: str | None) -> Store:

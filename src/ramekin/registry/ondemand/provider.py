@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ramekin import workers
 from ramekin.errors import RamekinError, UsageError
 from ramekin.registry.ondemand import names
 from ramekin.registry.ondemand.builds import Build, Builds, Outcome, Told, busy, refuse
 from ramekin.registry.ondemand.names import Locked, Moving
 from ramekin.registry.ondemand.orders import Order, Suggestion, Terms, View
 from ramekin.registry.ondemand.specs import Specs
-from ramekin.registry.ondemand.workers import BusyError, FailedError, Workers, processors
+from ramekin.registry.ondemand.workers import BusyError, FailedError, Workers
 from ramekin.registry.ondemand_config import OnDemand
 from ramekin.registry.provider import Asker, Provided, Refusal
 from ramekin.store.store import Store
@@ -42,7 +43,7 @@ class OnDemandProvider:
         self._ahead = ahead
         self._reading: asyncio.Task[None] | None = None
         self._config, self._store = config, store
-        jobs = config.jobs or processors() + 1
+        jobs = config.jobs or workers.usual()
         self._terms = Terms(source=config.source or "debian", config=config, jobs=jobs)
         self._specs = Specs([Path(path) for path in config.specs])
         self._workers = Workers(store, builds=config.builds, queue=config.queue, seconds=config.time)

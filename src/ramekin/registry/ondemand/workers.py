@@ -9,7 +9,6 @@ it leaves is visible in the store.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -248,8 +247,3 @@ class Workers:
         for worker in [*self._idle, *self._busy, self._asked]:
             await worker.end()
         self._idle.clear()
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
