@@ -25,7 +25,7 @@ class StoppedError(Exception):
 
 
 def usual() -> int:
-    """How many jobs at once: one more than processors, as one always waits for the disk or the interpreter."""
+    """How many jobs at once: one more than processors, for one always waits for disk or interpreter."""
     return len(os.sched_getaffinity(0)) + 1
 
 
