@@ -26,6 +26,22 @@ CAPABILITIES = (
 )
 """What root may do inside, where the sandbox is made by root."""
 
+SEALED = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+"""The machine's own settings, which root could write by its number alone: read-only, as engines have them."""
+HIDDEN = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+)
+"""What tells of the machine, or changes it, and is no program's business: hidden, as engines hide it."""
+
 
 def choose_runtime(name: str | None) -> str:
     """The runtime called `name`, or the better one of those that are installed: runc for root, else bwrap."""
@@ -47,15 +63,26 @@ def bwrap(run: Container, *, rooted: bool) -> list[str]:
     command += ["--unshare-cgroup-try", "--hostname", "ramekin"]
     if run.network == "none":
         command.append("--unshare-net")
-    if rooted and run.user.uid == 0:
+    privileged = rooted and run.user.uid == 0
+    if privileged:
+        # what is not dropped, root would keep
+        command += ["--cap-drop", "ALL"]
         for capability in CAPABILITIES:
             command += ["--cap-add", capability]
     else:
         command += ["--unshare-user", "--uid", str(run.user.uid), "--gid", str(run.user.gid)]
     command += ["--bind", str(run.root), "/", "--proc", "/proc", "--dev", "/dev"]
     command += ["--ro-bind-try", "/sys", "/sys"]
-    for path in run.binds:
-        command += ["--ro-bind", str(path.resolve()), str(path)]
+    if privileged:
+        for path in SEALED:
+            command += ["--ro-bind-try", path, path]
+        for path in HIDDEN:
+            if os.path.isdir(path):  # noqa: PTH112
+                command += ["--tmpfs", path, "--remount-ro", path]
+            elif os.path.exists(path):  # noqa: PTH110
+                command += ["--ro-bind", "/dev/null", path]
+    for bind in run.binds:
+        command += ["--ro-bind", str(bind.resolve()), str(bind)]
     for item in run.volumes:
         command += ["--ro-bind" if item.read_only else "--bind", str(item.host), item.inside]
     command += ["--clearenv"]
@@ -69,7 +96,7 @@ def bundle(run: Container) -> dict[str, Any]:
     private = ["nosuid", "noexec", "nodev"]
     rootless = os.geteuid() != 0
     mounts: list[dict[str, Any]] = [
-        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": private},
         {
             "destination": "/dev",
             "type": "tmpfs",
@@ -109,7 +136,11 @@ def bundle(run: Container) -> dict[str, Any]:
         for item in run.volumes
     ]
     kinds = ["pid", "ipc", "uts", "mount", *(["network"] if run.network == "none" else [])]
-    linux: dict[str, Any] = {"namespaces": [{"type": kind} for kind in kinds + ["user"] * rootless]}
+    linux: dict[str, Any] = {
+        "namespaces": [{"type": kind} for kind in kinds + ["user"] * rootless],
+        "readonlyPaths": list(SEALED),
+        "maskedPaths": list(HIDDEN),
+    }
     if rootless:
         linux["uidMappings"] = [{"containerID": run.user.uid, "hostID": os.geteuid(), "size": 1}]
         linux["gidMappings"] = [{"containerID": run.user.gid, "hostID": os.getegid(), "size": 1}]

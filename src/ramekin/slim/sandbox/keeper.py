@@ -562,7 +562,8 @@ def _mounts(plan: Plan) -> None:
         os.chown(f"{FOLDER}/upper", top.st_uid, top.st_gid)
     os.chmod(f"{FOLDER}/upper", top.st_mode & 0o7777)
     options = f"lowerdir={FOLDER}/lower,upperdir={FOLDER}/upper,workdir={FOLDER}/work"
-    kernel.mount("overlay", MERGED, "overlay", 0, options + ",userxattr" * plan.rootless)
+    # an image may bring device nodes, which are not to lead to the machine's devices
+    kernel.mount("overlay", MERGED, "overlay", kernel.MS_NODEV, options + ",userxattr" * plan.rootless)
     for bind, host in zip(plan.binds, hosts, strict=True):
         _bind(host, f"{FOLDER}/binds/{bind.name}")
     for name, text in (("hosts", HOSTS), ("resolv.conf", RESOLV), ("hostname", "ramekin\n")):
