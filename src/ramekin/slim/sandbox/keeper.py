@@ -58,7 +58,6 @@ _CHILD = re.compile(rb'"child-pid": *([0-9]+)[^0-9]')
 _PULSE = 0.1
 """Seconds between two looks at how full the container's file system is."""
 
-_MESSAGE = 1 << 20
 _PLACE = os.O_PATH | os.O_CLOEXEC
 _SPARE = 4096
 """Bytes below which a tmpfs counts as full: no page is left."""
@@ -163,6 +162,8 @@ class Keeper:
         self._deaf = False
         self._numbers = syscalls.numbers(os.uname().machine)
         self._listening: set[str] = set()
+        self._question = 0
+        """The number of what we are asked; 0 is whether we have started."""
 
     def start(self) -> None:
         """Lay the sandbox out and start the container in it."""
@@ -230,7 +231,7 @@ class Keeper:
         ours, theirs = socket.socketpair()
 
         def take() -> None:
-            _, descriptors = wire.receive(ours, 1, 1)
+            _, descriptors = wire.receive(ours, 1)
             self._waiting.unregister(ours.fileno())
             ours.close()
             for listener in descriptors:
@@ -353,19 +354,21 @@ class Keeper:
                     os.kill(pid, signal.SIGKILL)
 
     def _answer(self) -> None:
-        data, descriptors = wire.receive(self._control, _MESSAGE, 8)
+        data, descriptors = wire.receive(self._control, 8)
         if not data:
             os._exit(0)
         request = msgspec.json.decode(data, type=Request)
+        self._question = request.question
         try:
             self._reply(*getattr(self, f"_do_{request.do}")(request, descriptors))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             self._reply(Reply(error=str(getattr(error, "strerror", None) or error)))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
     def _reply(self, reply: Reply, descriptor: int = -1) -> None:
+        reply = msgspec.structs.replace(reply, question=self._question)
         wire.send(self._control, msgspec.json.encode(reply), [descriptor] if descriptor >= 0 else [])
         if descriptor >= 0:
             os.close(descriptor)
@@ -455,15 +458,9 @@ class Keeper:
             if self._plan.syscalls and self._plan.program.uid == 0 and rights.others(MERGED, touched):
                 calls.capabilities.add("CAP_DAC_OVERRIDE")
             record.capabilities = sorted(calls.capabilities)
-        data = os.memfd_create("record", os.MFD_CLOEXEC)
-        text = msgspec.json.encode(
-            {name: _texts(value) for name, value in msgspec.structs.asdict(record).items()}
-        )
-        view = memoryview(text)
-        while view:
-            view = view[os.write(data, view) :]
-        os.lseek(data, 0, os.SEEK_SET)
-        return Reply(), data
+        fields = msgspec.structs.asdict(record)
+        text = msgspec.json.encode({name: _texts(value) for name, value in fields.items()})
+        return Reply(), wire.memory(text)
 
     def _forget(self) -> None:
         """In a child: have nothing to do with the keeper's work."""

@@ -49,7 +49,7 @@ def listening() -> tuple[str, ...]:
 
 def _rows(path: str) -> Iterator[list[str]]:
     with suppress(OSError):
-        for line in Path(path).read_text(errors="surrogateescape").splitlines()[1:]:
+        for line in Path(path).read_text(errors="backslashreplace").splitlines()[1:]:
             yield line.split(maxsplit=7)
 
 

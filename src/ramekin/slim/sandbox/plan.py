@@ -171,7 +171,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is asked of a running keeper; descriptors go beside it.
+    """What is asked of a running keeper; descriptors go beside it. `question` numbers what is asked.
 
     `exec` (with standard input, output, error, and a pipe for the wait status), `kill` (what `exec` started
     with that `number`), `signal` (the container's first process), `forward` (a listening socket), `state`,
@@ -182,11 +182,13 @@ class Request(msgspec.Struct, frozen=True):
     process: Process | None = None
     number: int = 0
     target: str = ""
+    question: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer. `error` is for people; `record` says that a descriptor of the record goes beside it."""
+    """The answer to a `question`, 0 being whether the sandbox stands. `error` is for people."""
 
+    question: int = 0
     error: str = ""
     number: int = 0
     state: State | None = None

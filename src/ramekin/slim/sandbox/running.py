@@ -109,6 +109,7 @@ class Running:
         self._limits = limits
         self._stop_signal = _signal(settings.stop_signal)
         self._guard = threading.Lock()
+        self._questions = 0
         self._addresses: dict[str, str] = {}
         self._record: Record | None = None
         self._watch = watch
@@ -123,7 +124,9 @@ class Running:
         try:
             removed = -1
             if self._watch.by is Watching.LOOKUPS:
-                removed = _memory(b"".join(os.fsencode(path) + b"\0" for path in sorted(self._watch.removed)))
+                removed = wire.memory(
+                    b"".join(os.fsencode(path) + b"\0" for path in sorted(self._watch.removed))
+                )
                 passed.append(removed)
             binds, volumes = [], []
             for number, volume in enumerate(self._made.volumes):
@@ -141,7 +144,7 @@ class Running:
                 ),
             )
             plan = self._plan(inner, runtime, theirs.fileno(), writes, removed, tuple(binds))
-            described = _memory(msgspec.json.encode(plan))
+            described = wire.memory(msgspec.json.encode(plan))
             passed.append(described)
             keeper = subprocess.Popen(
                 [sys.executable, "-P", "-m", "ramekin.slim.sandbox.keeper", str(described)],
@@ -212,20 +215,28 @@ class Running:
 
     def _ask(self, request: Request, descriptors: Sequence[int] = ()) -> tuple[Reply, int]:
         with self._guard:
+            self._questions += 1
+            data = msgspec.json.encode(msgspec.structs.replace(request, question=self._questions))
             try:
-                wire.send(self._control, msgspec.json.encode(request), descriptors)
+                wire.send(self._control, data, descriptors)
             except OSError as error:
                 raise self._lost() from error
             return self._receive()
 
     def _receive(self) -> tuple[Reply, int]:
-        try:
-            data, descriptors = wire.receive(self._control, 1 << 20, 1)
-        except OSError as error:
-            raise self._lost() from error
-        if not data:
-            raise self._lost()
-        reply = msgspec.json.decode(data, type=Reply)
+        while True:
+            try:
+                data, descriptors = wire.receive(self._control, 1)
+            except OSError as error:
+                raise self._lost() from error
+            if not data:
+                raise self._lost()
+            reply = msgspec.json.decode(data, type=Reply)
+            if reply.question == self._questions:
+                break
+            # to a question whose asker was interrupted before the answer came
+            for descriptor in descriptors:
+                os.close(descriptor)
         if reply.error:
             raise RamekinError(f"the sandbox: {reply.error}")
         return reply, descriptors[0] if descriptors else -1
@@ -462,16 +473,6 @@ def _signal(text: str) -> int:
         return signal.Signals[name]
     except KeyError:
         raise UsageError(f"the image's stop signal {text!r} is none") from None
-
-
-def _memory(data: bytes) -> int:
-    """A descriptor of a file in memory with `data`, at its beginning."""
-    descriptor = os.memfd_create("sandbox", os.MFD_CLOEXEC)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 def _rights_hint(runtime: str) -> str:
