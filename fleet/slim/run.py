@@ -2,12 +2,14 @@
 
     python fleet/slim/run.py                        all applications
     python fleet/slim/run.py django --level files   one of them, at one level
+    python fleet/slim/run.py --scan                 ask package managers about images that are there
     python fleet/slim/run.py --table                write the page from what was found so far, run nothing
 
 At `units` slimming sees what probes.yaml asks, which is `GET /` or one command; all checks of checks.yaml are
 held back from it. `small` is `units` with en and fr (or the languages of app.yaml) alone and without byte
 code. At `files` it is asked all checks that can be written as probes. What was found is kept in
-.cache/slim-apps/results.json. The exit code is 1 when a check failed that the original passes.
+.cache/slim-apps/results.json. The exit code is 1 when a check failed that the original passes, or when what
+package managers list is not what is there (scan.py).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Any
 
 import build
 import judge
+import scan
 import yaml
 from build import CACHE, Application
 
@@ -46,6 +49,7 @@ HEADINGS = (
     "`files`",
     "checks",
     "put back",
+    "packages",
 )
 
 Row = dict[str, Any]
@@ -53,7 +57,7 @@ Row = dict[str, Any]
 
 def slim(app: Application, level: str, *options: str) -> tuple[str, Row]:
     """Slim an application's image by the command; the new image's name and what the command said of it."""
-    target = f"oci:{CACHE}/slim/{app.name}-{level}:slim"
+    target = target_of(app, level)
     probes = app.folder / "probes.yaml"
     words = [*app.settings.get("options", ())]
     if level == "files":
@@ -85,6 +89,11 @@ def slim(app: Application, level: str, *options: str) -> tuple[str, Row]:
     }
 
 
+def target_of(app: Application, level: str) -> str:
+    """The slim image's name."""
+    return f"oci:{CACHE}/slim/{app.name}-{level}:slim"
+
+
 def languages(app: Application) -> list[str]:
     """The languages that level `small` keeps."""
     found: list[str] = app.settings.get("languages", ["en", "fr"])
@@ -106,6 +115,13 @@ def judged(app: Application, reference: str, level: str = "") -> Row:
         verdicts = list(judge.judge(checks, box, app.settings))
         failed = {one.check: one.reason for one in verdicts if not one.passed}
         return {"bytes": box.size, "checks": len(verdicts), "failed": failed}
+
+
+def scanned(app: Application, target: str) -> Row:
+    """What package managers list in the original and in the slim image, and what of that is not so."""
+    with judge.laid_out(app.reference) as fat, judge.laid_out(target) as slim:
+        found = scan.scan(slim.root, fat.root, target)
+    return {"packages": [found.before, found.after], "untrue": [*found.wrong], "notes": [*found.notes]}
 
 
 def write_probes(app: Application, path: Path) -> None:
@@ -210,10 +226,12 @@ def table(known: Mapping[str, Mapping[str, Row]]) -> str:
         "checks of each to the image before and after, run by runc apart from Ramekin. Slimming sees one",
         "`GET /` or one command; the checks are held back from it. Sizes are bytes of files, uncompressed.",
         "`en,fr` is level `units` with two languages and without byte code; at `files` slimming is asked the",
-        "checks as well.",
+        "checks as well. Packages are those that dpkg-query, pip, npm and RubyGems list before and at `units`:",
+        "one is listed when, and only when, its files are there; records name the files that are there, by",
+        "their digests; `dpkg --audit`, `dpkg --verify` and `npm ls` find nothing wrong.",
         "",
         f"| {' | '.join(HEADINGS)} |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
     for name in sorted(known):
         app = Application(name)
@@ -229,6 +247,7 @@ def table(known: Mapping[str, Mapping[str, Row]]) -> str:
             passed = row["checks"] - len(row["failed"])
             cells += [f"{row['bytes'] / 1e6:.1f} MB", f"{passed} of {row['checks']}"]
         cells.append(str(rows.get("units", {}).get("healed", "")))
+        cells.append(_packages(rows.get("units", {})))
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     for name in sorted(known):
@@ -239,14 +258,28 @@ def table(known: Mapping[str, Mapping[str, Row]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _packages(row: Row) -> str:
+    """What package managers list before and after; what is not so is said as the number of untruths."""
+    if "packages" not in row:
+        return ""
+    before, after = row["packages"]
+    told = ", ".join(f"{name} {before[name]} → {after[name]}" for name in before)
+    return f"{told} ({len(row['untrue'])} untrue)" if row["untrue"] else told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", help="applications (default: all)")
     parser.add_argument("--level", action="append", choices=LEVELS, help="levels (default: all)")
     parser.add_argument("--table", action="store_true", help="write the page from what is known")
+    parser.add_argument("--scan", action="store_true", help="ask package managers again, slim nothing")
     parser.add_argument("--again", action="store_true", help="judge the originals again")
     options = parser.parse_args()
     bad = 0
+    if options.scan:
+        for app in build.applications(options.names):
+            bad += _scan_again(app, options.level or LEVELS)
+        options.table = True
     for app in [] if options.table else build.applications(options.names):
         build.build(app)
         fat = load().get(app.name, {}).get("fat", {})
@@ -258,9 +291,9 @@ def main() -> None:
         for level in options.level or LEVELS:
             target, row = slim(app, level)
             if not row["failure"]:
-                row |= judged(app, target, level)
+                row |= judged(app, target, level) | scanned(app, target)
                 broken = set(row["failed"]) - set(fat["failed"])
-                bad += bool(broken)
+                bad += bool(broken or row["untrue"])
             bad += bool(row["failure"])
             keep(app.name, level, row)
             _tell(app.name, level, row)
@@ -268,11 +301,24 @@ def main() -> None:
     sys.exit(1 if bad else 0)
 
 
+def _scan_again(app: Application, levels: Sequence[str]) -> int:
+    """Scan the slim images of an application that are there; how many are not as package managers say."""
+    bad = 0
+    for level in levels:
+        row = load().get(app.name, {}).get(level, {})
+        if "digest" in row:
+            row |= scanned(app, target_of(app, level))
+            keep(app.name, level, row)
+            _tell(app.name, level, row)
+            bad += bool(row["untrue"])
+    return bad
+
+
 def hash_of(app: Application) -> str:
     """Names what an image is judged by."""
     import hashlib
 
-    texts = [(app.folder / name).read_bytes() for name in ("checks.yaml", "app.yaml")]
+    texts = [app.folder.joinpath("checks.yaml").read_bytes(), app.folder.joinpath("app.yaml").read_bytes()]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
 
 
@@ -287,6 +333,10 @@ def _tell(name: str, what: str, row: Row) -> None:
     )
     for check, reason in row["failed"].items():
         print(f"    {check}: {reason[:600]}", flush=True)
+    if told := _packages(row):
+        print(f"    {told}", flush=True)
+    for text in row.get("untrue", ()):
+        print(f"    {text}", flush=True)
 
 
 if __name__ == "__main__":
