@@ -6,7 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from shelf_of_units import Files, contents, package_json, seen
+from shelf_of_units import Files, contents, dpkg, package_json, seen
 
 from ramekin.image.oci import Runtime
 from ramekin.slim.units import Choice, Level, Selection, complete
@@ -20,8 +20,9 @@ def select(
     *opened: str,
     choice: Choice | None = None,
     workdir: str = "/app",
+    env: tuple[str, ...] = (),
 ) -> Selection:
-    found = contents(store, tmp_path, files, run=Runtime(working_dir=workdir))
+    found = contents(store, tmp_path, files, run=Runtime(working_dir=workdir, env=env))
     return complete(found, seen(*opened), choice or Choice())
 
 
@@ -160,6 +161,48 @@ def test_the_library_of_ruby_stays_with_its_interpreter(store: Store, tmp_path: 
     found = select(store, tmp_path, files, "usr/local/bin/ruby")
     assert found.kept["usr/local/lib/ruby/3.3.0/json.rb"].rule == "runtime"
     assert "usr/local/share/ri/3.3.0/system/x" in found.dropped
+
+
+RAKE: Files = {
+    "usr/bin/ruby": b"",
+    "usr/bin/rake": "#!/usr/bin/ruby\n",
+    "usr/bin/rerun": "#!/usr/bin/ruby\n",
+    "app/config.ru": "run App\n",
+    **dpkg({"ruby": ("", ["usr/bin/ruby"]), "rake": ("Depends: ruby", ["usr/bin/rake", "usr/bin/rerun"])}),
+}
+
+
+def test_rake_stays_where_the_author_has_a_rakefile_and_goes_where_nothing_is_written_for_it(
+    store: Store, tmp_path: Path
+) -> None:
+    env = ("PATH=/usr/bin",)
+    without = select(store, tmp_path, RAKE, "usr/bin/ruby", "app/config.ru", env=env)
+    assert {"usr/bin/rake", "usr/bin/rerun"} <= without.dropped.keys()
+    files: Files = {**RAKE, "app/Rakefile": "task(:sweep) { }\n"}
+    found = select(store, tmp_path, files, "usr/bin/ruby", "app/config.ru", env=env)
+    assert found.kept["usr/bin/rake"].rule == "interpreter"
+    assert found.kept["usr/bin/rake"].because == "/app/Rakefile is written for it"
+    assert found.kept["app/Rakefile"].rule == "author"
+    assert "usr/bin/rerun" in found.dropped
+
+
+def test_at_level_files_a_rakefile_that_nothing_reads_keeps_nothing(store: Store, tmp_path: Path) -> None:
+    files: Files = {**RAKE, "app/Rakefile": "task(:sweep) { }\n"}
+    choice = Choice(level=Level.FILES)
+    found = select(store, tmp_path, files, "usr/bin/ruby", choice=choice, env=("PATH=/usr/bin",))
+    assert {"usr/bin/rake", "app/Rakefile"} <= found.dropped.keys()
+
+
+def test_a_rakefile_requires_gems_as_source_does(store: Store, tmp_path: Path) -> None:
+    home = "usr/local/bundle"
+    gems: Files = {
+        f"{home}/specifications/sweep-1.0.gemspec": "",
+        f"{home}/gems/sweep-1.0/lib/sweep.rb": "",
+        "app/config.ru": "run App\n",
+    }
+    assert f"{home}/gems/sweep-1.0/lib/sweep.rb" in select(store, tmp_path, gems, "app/config.ru").dropped
+    asked = select(store, tmp_path, {**gems, "app/Rakefile": "require 'sweep'\n"}, "app/config.ru")
+    assert asked.kept[f"{home}/gems/sweep-1.0/lib/sweep.rb"].rule == "gem"
 
 
 def test_a_static_program_needs_nothing_but_what_it_names(store: Store, tmp_path: Path) -> None:
