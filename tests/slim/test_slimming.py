@@ -211,6 +211,40 @@ def test_a_crawl_is_repeated_in_the_slim_image(store: Store) -> None:
         assert "usr/share/greetings/hello" in kept(found)
 
 
+TWO_PORTS = ("sh", "-c", "httpd -p 9000 -h /usr/share/greetings; exec httpd -f -p 8000 -h /srv")
+
+
+def test_requests_that_name_no_port_go_to_the_images_whatever_port_others_name(store: Store) -> None:
+    text = """
+    - {get: /later, port: 9000, text: hello again}
+    - {get: /about.html, text: about}
+    - {get: /hello, port: 9000, text: hello from a package}
+    """
+    with slimmed(store, pantries.image(store, cmd=TWO_PORTS), text) as found:
+        assert found.passed
+        assert found.findings.port == 8000
+        assert found.findings.ports == (8000, 9000)
+        assert {"srv/about.html", "usr/share/greetings/later"} <= found.selection.kept.keys()
+
+
+def test_where_every_request_names_a_port_or_the_image_says_none_theirs_is_waited_for(store: Store) -> None:
+    text = "- {get: /later, port: 9000, text: hello again}"
+    with slimmed(store, pantries.image(store, cmd=TWO_PORTS), text) as found:
+        assert found.passed
+        assert found.findings.port == 9000
+    mixed = text + "\n- {get: /hello, text: hello from a package}"
+    with slimmed(store, pantries.image(store, cmd=TWO_PORTS, expose=None), mixed) as found:
+        assert found.passed
+        assert found.findings.port == 9000
+
+
+def test_a_port_of_the_plan_is_every_requests_that_names_none(store: Store) -> None:
+    text = "port: 9000\nprobes:\n- {get: /hello, text: hello}\n- {get: /about.html, port: 8000}\n"
+    with slimmed(store, pantries.image(store, cmd=TWO_PORTS), text) as found:
+        assert found.passed
+        assert found.findings.port == 9000
+
+
 def test_a_program_that_never_gets_ready_is_said_with_its_log(store: Store) -> None:
     silent = pantries.image(store, cmd=("sh", "-c", "echo starting; sleep 100"))
     with (
