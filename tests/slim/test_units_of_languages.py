@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
+import pytest
 from shelf_of_units import Files, contents, dpkg, package_json, seen
 
 from ramekin.image.oci import Runtime
@@ -78,6 +80,84 @@ def test_the_authors_dependencies_stay_and_those_for_developing_go_unless_requir
     assert f"{MODULES}/used/index.js" in found.kept
     assert found.kept[f"{MODULES}/odd/part.js"].unit == "node:odd"
     assert {f"{MODULES}/linter/index.js", f"{MODULES}/.bin/linter"} <= found.dropped.keys()
+
+
+PARTS: Files = {
+    "app/package.json": package_json("site", dependencies={"parts": "1"}),
+    "app/server.js": "const parts = require('parts');\nrequire(`parts/locale/${language}`);\n",
+    f"{MODULES}/parts/package.json": json.dumps(
+        {
+            "name": "parts",
+            "version": "1.0",
+            "main": "./lib",
+            "browser": "./dist/parts.js",
+            "bin": {"parts": "./bin/parts.js"},
+            "exports": {
+                ".": {"browser": "./dist/parts.js", "node": "./lib/index.js", "default": "./lib/late.js"}
+            },
+        }
+    ),
+    f"{MODULES}/parts/lib/index.js": "require('./made/' + kind); fs.readFileSync(__dirname + '/beside.js')\n",
+    f"{MODULES}/parts/lib/made/one.js": "require('other/deep')\n",
+    f"{MODULES}/parts/lib/beside.js": "",
+    f"{MODULES}/parts/lib/late.js": "",
+    f"{MODULES}/parts/lib/data.json": "{}",
+    f"{MODULES}/parts/bin/parts.js": "",
+    f"{MODULES}/parts/locale/fr.js": "",
+    f"{MODULES}/parts/dist/parts.js": "",
+    f"{MODULES}/parts/dist/parts.min.js": "",
+    f"{MODULES}/parts/src/parts.ts": "",
+}
+GONE = {
+    f"{MODULES}/parts/{name}"
+    for name in ("lib/late.js", "dist/parts.js", "dist/parts.min.js", "src/parts.ts")
+}
+
+
+def test_source_of_a_package_to_which_nothing_leads_goes(store: Store, tmp_path: Path) -> None:
+    found = select(store, tmp_path, PARTS, "app/server.js")
+    assert {path for path in PARTS if path in found.dropped} == GONE
+    assert {found.dropped[path].rule for path in GONE} == {"node-graph"}
+    french = found.kept[f"{MODULES}/parts/locale/fr.js"]
+    assert french.because == "/app/server.js makes up names in that folder"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"app/serve.js": "express.static('node_modules/parts/dist')\n"},
+        {"app/serve.js": "express.static(path.join(root, 'node_modules', name))\n"},
+        {"app/nginx.conf": "root /app/node_modules/parts;\n"},
+        {f"{MODULES}/parts/lib/made/two.js": "fs.readdirSync(path.join(__dirname, '../..'))\n"},
+        {
+            "app/package.json": package_json("site", dependencies={"parts": "1", "webpack": "5"}),
+            f"{MODULES}/webpack/package.json": package_json("webpack"),
+        },
+    ],
+    ids=["served", "served-by-name", "named-by-a-server", "looked-through", "bundled"],
+)
+def test_a_package_stays_entire_where_its_files_may_be_read_otherwise(
+    store: Store, tmp_path: Path, more: Files
+) -> None:
+    found = select(store, tmp_path, {**PARTS, **more}, "app/server.js")
+    assert not found.dropped.keys() & PARTS.keys()
+
+
+def test_packages_behind_links_are_found_as_pnpm_lays_them_out(store: Store, tmp_path: Path) -> None:
+    shelf = f"{MODULES}/.pnpm"
+    files: Files = {
+        "app/package.json": package_json("site", dependencies={"used": "1"}),
+        "app/server.js": "",
+        f"{MODULES}/used": "-> .pnpm/used@1.0/node_modules/used",
+        f"{shelf}/used@1.0/node_modules/used/package.json": package_json(
+            "used", dependencies={"needed": "1"}
+        ),
+        f"{shelf}/used@1.0/node_modules/used/index.js": "",
+        f"{shelf}/used@1.0/node_modules/needed": "-> ../../needed@1.0/node_modules/needed",
+        f"{shelf}/needed@1.0/node_modules/needed/package.json": package_json("needed"),
+        f"{shelf}/needed@1.0/node_modules/needed/index.js": "",
+    }
+    assert not select(store, tmp_path, files, "app/server.js").dropped
 
 
 def test_npm_goes_where_nothing_ran_it(store: Store, tmp_path: Path) -> None:

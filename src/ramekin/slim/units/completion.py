@@ -638,7 +638,8 @@ class Completion:
         if unit.kind == PYTHON and (component := self.python.component(path, unit)) is not None:
             return Reason("component", unit.name, component)
         if unit.name in self.begun:
-            return Reason("part" if unit.kind == SYSTEM else "unreached", unit.name)
+            part = {SYSTEM: "part", NODE: "node-graph"}.get(unit.kind, "unreached")
+            return Reason(part, unit.name)
         if base in rule("package-manager").names:
             return Reason("package-manager", unit.name)
         if unit.kind == STDLIB:

@@ -1,7 +1,10 @@
-"""Node: packages by their package.json and by what kept source requires.
+"""Node: packages by their package.json, and their source by what requires it.
 
-A package that is used stays whole, with all that its package.json requires and the image has; of the author's
-own package.json, `dependencies` stay and `devDependencies` go unless something that stays requires them.
+A package that is used stays, with all that its package.json requires and the image has; of the author's own
+package.json, `dependencies` stay and `devDependencies` go unless something that stays requires them. Of the
+source of a package stays what Node can come to: from its entry points (`main`, `exports`, `imports`, `bin`)
+and from what others require of it by path, following specifiers, those that are made up among them. What is
+no source stays.
 """
 
 from __future__ import annotations
@@ -15,28 +18,66 @@ from typing import TYPE_CHECKING, Any
 from ramekin.closure.evidence import languages
 from ramekin.image.tree import Kind
 from ramekin.slim.units.catalog import AUTHOR, NODE, Known
+from ramekin.slim.units.javascript import leads, packages_by_path
+from ramekin.slim.units.table import rule
 
 if TYPE_CHECKING:
     from ramekin.slim.units.completion import Completion
 
 _SOURCES = (".js", ".mjs", ".cjs", ".ts", ".jsx", ".tsx")
-_RELATIVE = re.compile(
-    rb"(?:require[ \t]*\(|import[ \t]*\(|from|import)[ \t]*['\"](\.{1,2}/[^'\"\n]{0,300}|\.{1,2})['\"]"
-)
+_MODULES = (*_SOURCES, ".mts", ".cts", ".coffee")
+"""What is read by requiring it, and by nothing else."""
+_SERVED = (*_SOURCES, ".json", ".html", ".yaml", ".yml", ".toml", ".conf")
+"""The author's files that may name files of packages by their paths."""
+_OF_TOOLS = re.compile(r"(?:package(?:-lock)?|npm-shrinkwrap|tsconfig.*|jsconfig.*|\..*)\.json\Z|\.")
 _REQUIRED = ("dependencies", "optionalDependencies", "peerDependencies", "bundledDependencies")
 _GLOBAL = ("usr/local/lib/node_modules", "usr/lib/node_modules", "usr/share/nodejs", "usr/share/node_modules")
+_NOT_NODE = frozenset(
+    (
+        "types",
+        "browser",
+        "deno",
+        "bun",
+        "worker",
+        "workerd",
+        "edge-light",
+        "react-native",
+        "electron",
+        "module",
+    )
+)
+"""Conditions of `exports` that Node never sets (Node, Packages, Conditional exports)."""
+_ALWAYS = ("node", "node-addons", "default")
+"""Those that it always sets: what comes behind them does not count."""
+_ENDINGS = (".js", ".mjs", ".cjs", ".json", ".node")
+_TEXT = 4 << 20
 
 
 class NodeRules:
     def __init__(self, completion: Completion) -> None:
         self._all = completion
         self._roots = {unit.root: unit for unit in completion.units.values() if unit.kind == NODE}
+        self._asked: dict[str, list[tuple[str, str]]] = {}
+        """What is required by path of packages that have not begun: stem and the file that requires it."""
+        self._entire: set[str] = set()
+        self._all_entire = False
 
     def begin(self, unit: Known, by: str, because: str) -> None:
-        """A file of a package stays: all its files do, and the packages that it requires."""
-        self._all.fill(unit, "required" if by == "required" else "node-package", because)
-        for name in _required(self._manifest(unit.root)):
-            self._require(name, unit.root, f"{unit.name} requires it", "required")
+        """A file of a package stays: so does the package, and the packages that it requires."""
+        name = "required" if by == "required" else "node-package"
+        if unit.name.partition(":")[2].partition("@/")[0] in rule("node-graph").names:
+            self._everything()
+        if self._all_entire or unit.name in self._entire:
+            self._all.fill(unit, name, because)
+        else:
+            self._all.fill(unit, name, because, but=_is_module)
+            for path in sorted(self._entries(unit)):
+                if self._all.unwanted(path, unit) is None:
+                    self._all.keep(path, name, because, sought=False)
+            for stem, path in self._asked.pop(unit.name, ()):
+                self._beginning(unit, unit.root, stem[len(unit.root) + 1 :], path)
+        for other in _required(self._manifest(unit.root)):
+            self._require(other, unit.root, f"{unit.name} requires it", "required")
 
     def _manifest(self, folder: str) -> Mapping[str, Any]:
         data = self._all.text(f"{folder}/package.json".lstrip("/"))
@@ -46,20 +87,49 @@ class NodeRules:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def _entries(self, unit: Known) -> Iterator[str]:
+        """Files by which others come into a package, programs without an ending among them."""
+        told = self._manifest(unit.root)
+        named = {str(told.get("main") or "index.js"), "index.js", *_targets(told.get("imports"))}
+        named |= _targets(told.get("exports"))
+        commands = told.get("bin")
+        if isinstance(commands, dict):
+            named |= {str(one) for one in commands.values()}
+        elif isinstance(commands, str):
+            named.add(commands)
+        for name in sorted(named):
+            stem = posixpath.normpath(f"{unit.root}/{name}")
+            if "*" in name:
+                first, _, last = stem.partition("*")
+                yield from (one for one in unit.paths if one.startswith(first) and one.endswith(last))
+            else:
+                yield from self._files(stem)
+        yield from (one for one in unit.paths if "." not in one.rpartition("/")[2])
+
     def _require(self, name: str, folder: str, because: str, by: str) -> bool:
         """Have the package stay that `name` means to a file in `folder`."""
+        found = self._package(name, folder)
+        if found is None:
+            return False
+        unit, manifest = found
+        if unit is None:
+            self._all.keep(manifest, "import", because)
+            return True
+        self._all.begin(unit.name, because, by)
+        if not self._all.whole:
+            self._main(unit, because)
+        return True
+
+    def _package(self, name: str, folder: str) -> tuple[Known | None, str] | None:
+        """The package, and its manifest, that a name means to a file in `folder`; links to it stay."""
         for place in self._places(folder):
-            unit = self._roots.get(f"{place}/{name}")
-            if unit is not None:
-                self._all.begin(unit.name, because, by)
-                if not self._all.whole:
-                    self._main(unit, because)
-                return True
-            manifest = f"{place}/{name}/package.json"
-            if manifest in self._all.of:
-                self._all.keep(manifest, "import", because)
-                return True
-        return False
+            links, manifest = self._all.contents.way(f"/{place}/{name}/package.json")
+            if manifest is None or manifest not in self._all.of:
+                continue
+            for link in links:
+                self._all.keep(link, "link", f"it leads to /{manifest}", sought=False, enter=False)
+            return self._roots.get(manifest.rpartition("/")[0]), manifest
+        return None
 
     def _places(self, folder: str) -> Iterator[str]:
         here = folder
@@ -73,29 +143,118 @@ class NodeRules:
                 yield place.strip("/")
         yield from _GLOBAL
 
+    # --- what a file leads to
+
     def file(self, path: str, unit: Known) -> None:
         """Follow what a source, or the author's package.json, requires."""
-        if unit.kind == AUTHOR and path.rpartition("/")[2] == "package.json" and self._all.whole:
-            folder = path.rpartition("/")[0]
-            for name in _required(self._manifest(folder)):
-                self._require(name, folder, f"/{path} requires it", "required")
-        if unit.kind not in (AUTHOR, NODE) or not self._is_source(path):
+        if unit.kind not in (AUTHOR, NODE):
             return
-        data = self._all.text(path, 4 << 20)
-        folder = path.rpartition("/")[0]
-        for name in sorted(languages.node(data)):
-            parts = name.split("/")
-            package = "/".join(parts[: 2 if name.startswith("@") else 1])
+        folder, _, name = path.rpartition("/")
+        if unit.kind == AUTHOR and self._all.whole:
+            if name == "package.json":
+                for other in _required(self._manifest(folder)):
+                    self._require(other, folder, f"/{path} requires it", "required")
+            if name.endswith(_SERVED) and not _OF_TOOLS.match(name):
+                self._by_path(path, folder)
+        if not self._is_source(path):
+            return
+        data = self._all.text(path, _TEXT)
+        required = sorted(languages.node(data))
+        for specifier in required:
+            package = _package_of(specifier)
             if unit.kind == AUTHOR or not self._all.whole:
-                self._require(package, folder, f"/{path} requires {name}", "import")
-                if len(parts) > len(package.split("/")) and not self._all.whole:
-                    for place in self._places(folder):
-                        if self._resolve(f"{place}/{name}", path):
-                            break
+                self._require(package, folder, f"/{path} requires {specifier}", "import")
+            if len(specifier) > len(package):
+                self._deep(specifier, folder, path)
+        found = leads(data)
+        for specifier in sorted(found.relative):
+            if not specifier.startswith("#"):
+                stem = posixpath.normpath(posixpath.join(folder, specifier))
+                if not self._come(stem, path) or specifier.endswith(("/", ".")):
+                    self._come(f"{stem}/index", path)
         if not self._all.whole:
-            for found in sorted(set(_RELATIVE.findall(data))):
-                target = posixpath.normpath(posixpath.join(folder, found.decode("utf-8", "replace")))
-                self._resolve(target, path)
+            return
+        for beginning in sorted(found.beginnings):
+            if not beginning.startswith("."):
+                self._deep(beginning, folder, path)
+            elif unit.kind == NODE:
+                self._beginning(unit, folder, beginning, path)
+        if unit.kind == NODE:
+            for place in sorted(found.beside):
+                self._beginning(unit, folder, place, path)
+            if found.around:
+                self._below(unit, folder, f"/{path} looks for files from its own place")
+
+    def _by_path(self, path: str, folder: str) -> None:
+        """Packages whose files the author's file names by path, to serve them for one, stay entire."""
+        names, otherwise = packages_by_path(self._all.text(path))
+        for name in sorted(names):
+            found = self._package(name, folder)
+            if found is not None and found[0] is not None:
+                self._complete(found[0], f"/{path} names it by its path")
+            else:
+                otherwise = True
+        if otherwise:
+            self._everything()
+
+    def _everything(self) -> None:
+        """Have every package that is used stay entire."""
+        if not self._all_entire:
+            self._all_entire = True
+            for unit in self._roots.values():
+                if unit.name in self._all.begun:
+                    self._complete(unit, self._all.begun[unit.name])
+
+    def _complete(self, unit: Known, because: str) -> None:
+        """Have all source of a package stay, if the package does."""
+        self._entire.add(unit.name)
+        if unit.name in self._all.begun:
+            self._all.fill(unit, "node-package", because)
+
+    def _deep(self, specifier: str, folder: str, path: str) -> None:
+        """Follow `moment/locale/fr`, or with such a beginning all that begins with it."""
+        package = _package_of(specifier)
+        found = self._package(package, folder)
+        if found is None:
+            return
+        unit, manifest = found
+        root = manifest.rpartition("/")[0]
+        stem = posixpath.normpath(f"{root}/{specifier[len(package) + 1 :]}")
+        if unit is None or not self._all.whole:
+            self._come(stem, path)
+        elif unit.name not in self._all.begun:
+            self._asked.setdefault(unit.name, []).append((stem, path))
+        else:
+            self._beginning(unit, root, stem[len(root) + 1 :], path)
+
+    def _beginning(self, unit: Known, folder: str, text: str, path: str) -> None:
+        """Keep what a path from a folder of the package means: a file, a folder, or all that begins so."""
+        stem = posixpath.normpath(posixpath.join(folder, text))
+        if stem == unit.root or not stem.startswith(unit.root + "/"):
+            if unit.root.startswith(stem):
+                self._complete(unit, f"/{path} looks through it")
+        elif stem in self._all.contents.children:
+            self._below(unit, stem, f"/{path} makes up names in that folder")
+        elif not self._come(stem, path):
+            self._start_with(unit, stem, f"/{path} makes up names that begin so")
+
+    def _below(self, unit: Known, folder: str, because: str) -> None:
+        if folder == unit.root:
+            self._complete(unit, because)
+        else:
+            self._start_with(unit, folder + "/", because)
+
+    def _start_with(self, unit: Known, start: str, because: str) -> None:
+        for path in unit.paths:
+            if path.startswith(start) and self._all.unwanted(path, unit) is None:
+                self._all.keep(path, "import", because, sought=False)
+
+    def _come(self, stem: str, path: str) -> bool:
+        """Keep the files that a path without its ending means."""
+        found = self._files(stem)
+        for one in found:
+            self._all.keep(one, "import", f"/{path} requires it", sought=not self._all.whole)
+        return bool(found)
 
     def _is_source(self, path: str) -> bool:
         if path.endswith(_SOURCES):
@@ -105,28 +264,36 @@ class NodeRules:
         head = self._all.contents.read(path, 64)
         return head[:2] == b"#!" and b"node" in head.partition(b"\n")[0]
 
-    def _resolve(self, stem: str, path: str) -> bool:
-        """Keep the file that a path without its ending means (Node, CommonJS modules)."""
-        for place in (stem, *(stem + end for end in (".js", ".mjs", ".cjs", ".json", ".node"))):
+    def _files(self, stem: str) -> tuple[str, ...]:
+        """The files that a path without its ending means (Node, CommonJS modules), manifests among them."""
+        for place in (stem, *(stem + end for end in _ENDINGS)):
             if place in self._all.of:
-                return self._all.keep(place, "import", f"/{path} requires it")
-        if f"{stem}/package.json" in self._all.of:
-            main = str(self._manifest(stem).get("main", "index.js"))
-            self._all.keep(f"{stem}/package.json", "import", f"/{path} requires it")
-            return self._resolve(posixpath.normpath(f"{stem}/{main}"), path)
-        for end in (".js", ".json", ".mjs"):
-            if f"{stem}/index{end}" in self._all.of:
-                return self._all.keep(f"{stem}/index{end}", "import", f"/{path} requires it")
-        return False
+                return (place,)
+        manifest = f"{stem}/package.json"
+        if manifest in self._all.of:
+            main = posixpath.normpath(f"{stem}/{self._manifest(stem).get('main') or 'index.js'}")
+            return (manifest, *(self._files(main) if main != stem else ()), *self._index(stem))
+        return self._index(stem)
+
+    def _index(self, stem: str) -> tuple[str, ...]:
+        return next(((f"{stem}/index{end}",) for end in _ENDINGS if f"{stem}/index{end}" in self._all.of), ())
 
     def _main(self, unit: Known, because: str) -> None:
         """At level files: the manifest of a package and the file that it starts with."""
         manifest = f"{unit.root}/package.json"
         self._all.keep(manifest, "import", because)
-        if not self._all.whole:
-            told = self._manifest(unit.root)
-            for main in sorted({str(told.get("main") or "index.js"), *_exported(told.get("exports"))}):
-                self._resolve(posixpath.normpath(f"{unit.root}/{main}"), manifest)
+        told = self._manifest(unit.root)
+        for main in sorted({str(told.get("main") or "index.js"), *_exported(told.get("exports"))}):
+            self._come(posixpath.normpath(f"{unit.root}/{main}"), manifest)
+
+
+def _is_module(path: str) -> bool:
+    return path.endswith(_MODULES)
+
+
+def _package_of(specifier: str) -> str:
+    parts = specifier.split("/")
+    return "/".join(parts[: 2 if specifier.startswith("@") else 1])
 
 
 def _required(manifest: Mapping[str, Any]) -> list[str]:
@@ -143,6 +310,25 @@ def _required(manifest: Mapping[str, Any]) -> list[str]:
             if isinstance(value, dict) and value.get("optional") and name not in (firm or ()):
                 found.discard(str(name))
     return sorted(found)
+
+
+def _targets(value: Any, depth: int = 0) -> set[str]:
+    """Files that an `exports`, `imports` or `bin` field names for Node, patterns as they stand."""
+    if isinstance(value, str):
+        return {value}
+    if depth > 6:
+        return set()
+    if isinstance(value, list):
+        return {path for one in value for path in _targets(one, depth + 1)}
+    if not isinstance(value, dict):
+        return set()
+    found: set[str] = set()
+    for key, one in value.items():
+        if key not in _NOT_NODE:
+            found |= _targets(one, depth + 1)
+            if key in _ALWAYS and found:
+                break
+    return found
 
 
 def _exported(value: Any, depth: int = 0) -> set[str]:
