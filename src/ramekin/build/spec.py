@@ -395,6 +395,9 @@ class SlimSpec(_Model):
     bytecode: Annotated[str | None, _word(slimming.BYTECODE), _schema({"enum": list(slimming.BYTECODE)})] = (
         Field(default=None, description="What becomes of compiled Python whose source stays.")
     )
+    symbols: Annotated[str | None, _word(slimming.SYMBOLS), _schema({"enum": list(slimming.SYMBOLS)})] = (
+        Field(default=None, description="Where symbol tables of programs are left out.")
+    )
     layers: Annotated[str | None, _word(slimming.LAYERS), _schema({"enum": list(slimming.LAYERS)})] = Field(
         default=None, description="The original's layers (keep), one, or one a unit (units)."
     )
@@ -444,6 +447,7 @@ class SlimSpec(_Model):
             level=self.level,
             locales=self.locales,
             bytecode=self.bytecode,
+            symbols=self.symbols,
             layers=self.layers,
             trace=self.trace,
             runtime=self.runtime,

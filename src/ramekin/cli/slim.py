@@ -147,6 +147,16 @@ def slim(
             metavar="keep|drop",
         ),
     ] = None,
+    symbols: Annotated[
+        str | None,
+        Parameter(
+            name="--symbols",
+            group=_STAYS,
+            help="Where symbol tables and debugging information of programs are left out: nowhere, in "
+            "packages and runtimes, or in the author's files too. Default: packages.",
+            metavar="keep|packages|drop",
+        ),
+    ] = None,
     layers: Annotated[
         str | None,
         Parameter(
@@ -262,6 +272,7 @@ def slim(
         level=None if level is None else said.one_of(level, said.LEVELS, where="--level"),
         locales=None if locales is None else said.locales(locales, where="--locales"),
         bytecode=None if bytecode is None else said.one_of(bytecode, said.BYTECODE, where="--bytecode"),
+        symbols=None if symbols is None else said.one_of(symbols, said.SYMBOLS, where="--symbols"),
         layers=None if layers is None else said.one_of(layers, said.LAYERS, where="--layers"),
         trace=None if trace is None else said.one_of(trace, said.TRACES, where="--trace"),
         runtime=None if runtime is None else said.one_of(runtime, said.RUNTIMES, where="--runtime"),
@@ -360,7 +371,7 @@ def _target(settings: Settings) -> Reference | None:
 def _request(settings: Settings, jobs: int) -> SlimRequest:
     from ramekin.slim import run
     from ramekin.slim.rebuild import Layers
-    from ramekin.slim.units import Bytecode, Choice, Level
+    from ramekin.slim.units import Bytecode, Choice, Level, Symbols
 
     platform = None
     if settings.arch is not None:
@@ -375,6 +386,7 @@ def _request(settings: Settings, jobs: int) -> SlimRequest:
             level=Level(settings.level or "units"),
             locales=settings.locales,
             bytecode=Bytecode(settings.bytecode or ("drop" if settings.level == "files" else "keep")),
+            symbols=Symbols(settings.symbols or "packages"),
             keep=settings.keep,
             drop=settings.drop,
         ),

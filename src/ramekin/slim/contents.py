@@ -107,19 +107,22 @@ class Contents:
             return None
         return self.trees[placed.inode.layer][placed.inode.file.path].content
 
-    def read(self, path: str, most: int = 1 << 26) -> bytes:
-        """The first `most` bytes at a path, whose links are not followed; none where there is no file."""
+    def read(self, path: str, most: int = 1 << 26, start: int = 0) -> bytes:
+        """At most `most` bytes at a path from `start` on; none where there is no file.
+
+        Links are not followed.
+        """
         content = self.content(path)
         if content is None:
             return b""
         if not isinstance(content, Span):
             with content.open() as stream:
-                return stream.read(most)
+                return stream.read(start + most)[start:]
         name = str(content.path)
         descriptor = self._open.get(name)
         if descriptor is None:
             descriptor = self._open[name] = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-        return os.pread(descriptor, min(most, content.size), content.offset)
+        return os.pread(descriptor, max(0, min(most, content.size - start)), content.offset + start)
 
     def entry(self, path: str, *, links: bool = False) -> Entry:
         """The entry at a path with its content; with `links` other names of a file stay hard links to it.

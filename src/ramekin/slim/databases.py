@@ -7,17 +7,20 @@
 | Python: RECORD | the lines of files that are there |
 | npm: node_modules/.package-lock.json | the packages whose folders are there |
 
-Nothing is invented: every line that stays was there before.
+Nothing is invented: every line that stays was there before, but for the checksums of files that were written
+without their symbols.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ramekin.image.tree import to_text
+from ramekin.image.tree import Content, to_text
 from ramekin.slim.contents import Contents
 
 _INFO = "var/lib/dpkg/info/"
@@ -35,18 +38,22 @@ class Records:
     packages: frozenset[str]
 
 
-def records(contents: Contents, kept: Callable[[str], bool], present: frozenset[str]) -> Records:
+def records(
+    contents: Contents, kept: Callable[[str], bool], present: frozenset[str], renewed: Mapping[str, Content]
+) -> Records:
     """The records of an image of which the paths stay for which `kept` is true.
 
-    `present` names the units of system packages that stay, as `dpkg:libc6`.
+    `present` names the units of system packages that stay, as `dpkg:libc6`; `renewed` are files of which
+    the content is another than the original's, whose checksums are written anew.
     """
     changed: dict[str, bytes] = {}
     gone: set[str] = set()
-    _dpkg(contents, kept, present, changed, gone)
-    _apk(contents, kept, present, changed)
+    sums = _Sums(renewed)
+    _dpkg(contents, kept, present, sums, changed, gone)
+    _apk(contents, kept, present, sums, changed)
     for path in contents.paths:
         if path.endswith(".dist-info/RECORD") and kept(path):
-            changed[path] = _record(contents, path, kept)
+            changed[path] = _record(contents, path, kept, sums)
         elif path.endswith("node_modules/.package-lock.json") and kept(path):
             changed[path] = _lock(contents, path, kept)
     same = {path for path, data in changed.items() if contents.read(path) == data}
@@ -69,6 +76,7 @@ def _dpkg(
     contents: Contents,
     kept: Callable[[str], bool],
     present: frozenset[str],
+    sums: _Sums,
     changed: dict[str, bytes],
     gone: set[str],
 ) -> None:
@@ -83,7 +91,7 @@ def _dpkg(
             if name:
                 gone.add(path)
         elif kind in ("list", "conffiles"):
-            changed[path] = _lines(contents, path, kind, kept)
+            changed[path] = _lines(contents, path, kind, kept, sums)
         elif name:
             gone.add(path)
     for path in contents.below(_LISTED.rstrip("/")):
@@ -92,7 +100,7 @@ def _dpkg(
         if f"dpkg:{_package(data) or name}" not in present:
             gone.add(path)
         elif path.endswith(".md5sums"):
-            changed[path] = _lines(contents, path, "md5sums", kept)
+            changed[path] = _lines(contents, path, "md5sums", kept, sums)
 
 
 def _package(block: bytes) -> str:
@@ -100,7 +108,7 @@ def _package(block: bytes) -> str:
     return found[1].decode("utf-8", "replace") if found else ""
 
 
-def _lines(contents: Contents, path: str, kind: str, kept: Callable[[str], bool]) -> bytes:
+def _lines(contents: Contents, path: str, kind: str, kept: Callable[[str], bool], sums: _Sums) -> bytes:
     """The lines of a list of files that name what is there, folders that hold something among them."""
     out = []
     for line in contents.read(path).split(b"\n"):
@@ -109,6 +117,8 @@ def _lines(contents: Contents, path: str, kind: str, kept: Callable[[str], bool]
             name = name[34:]
         place = _place(contents, name)
         if line and place is not None and (place == "" or kept(place)):
+            if kind == "md5sums" and (made := sums.of(place, "md5")) is not None:
+                line = made.hex().encode() + line[32:]
             out.append(line + b"\n")
     return b"".join(out)
 
@@ -126,7 +136,11 @@ def _place(contents: Contents, name: str) -> str | None:
 
 
 def _apk(
-    contents: Contents, kept: Callable[[str], bool], present: frozenset[str], changed: dict[str, bytes]
+    contents: Contents,
+    kept: Callable[[str], bool],
+    present: frozenset[str],
+    sums: _Sums,
+    changed: dict[str, bytes],
 ) -> None:
     for path in _APK:
         data = contents.read(path)
@@ -136,11 +150,11 @@ def _apk(
         for block in data.split(b"\n\n"):
             found = re.search(rb"^P:(.*)$", block, re.MULTILINE)
             if found and f"apk:{to_text(found[1])}" in present:
-                blocks.append(_installed(contents, block, kept) + b"\n\n")
+                blocks.append(_installed(contents, block, kept, sums) + b"\n\n")
         changed[path] = b"".join(blocks)
 
 
-def _installed(contents: Contents, block: bytes, kept: Callable[[str], bool]) -> bytes:
+def _installed(contents: Contents, block: bytes, kept: Callable[[str], bool], sums: _Sums) -> bytes:
     """A package of apk's database with the files that are there (`F:` a folder, `R:` a file, `M:`, `a:`, `Z:`
     of the one before).
     """
@@ -148,10 +162,11 @@ def _installed(contents: Contents, block: bytes, kept: Callable[[str], bool]) ->
     folder: bytes = b""
     waiting: list[bytes] = []
     stays = True
+    path: str | None = None
     for line in block.split(b"\n"):
         kind = line[:2]
         if kind == b"F:":
-            folder, waiting, stays = line[2:], [line], True
+            folder, waiting, stays, path = line[2:], [line], True, None
         elif kind == b"R:":
             path = _place(contents, to_text(folder + b"/" + line[2:]))
             stays = path is not None and kept(path)
@@ -162,13 +177,14 @@ def _installed(contents: Contents, block: bytes, kept: Callable[[str], bool]) ->
             waiting.append(line)
         elif kind in (b"a:", b"Z:"):
             if stays:
-                out.append(line)
+                made = sums.of(path, "sha1") if kind == b"Z:" and path is not None else None
+                out.append(line if made is None else b"Z:Q1" + base64.b64encode(made))
         else:
             out.append(line)
     return b"\n".join(out)
 
 
-def _record(contents: Contents, path: str, kept: Callable[[str], bool]) -> bytes:
+def _record(contents: Contents, path: str, kept: Callable[[str], bool], sums: _Sums) -> bytes:
     """A RECORD with the files that are there (Recording Installed Projects, The RECORD file)."""
     from posixpath import normpath
 
@@ -179,8 +195,40 @@ def _record(contents: Contents, path: str, kept: Callable[[str], bool]) -> bytes
         name = text[1:].split('",', 1)[0].replace('""', '"') if text[:1] == '"' else text.split(",", 1)[0]
         target = normpath(name if name.startswith("/") else f"/{site}/{name}").strip("/")
         if kept(target):
-            out.append(line)
+            out.append(_with_sum(line, sums, target))
     return b"".join(out)
+
+
+def _with_sum(line: bytes, sums: _Sums, target: str) -> bytes:
+    """A line of a RECORD with the hash and size of a file that is another now."""
+    made = sums.of(target, "sha256")
+    name, _, rest = line.rpartition(b",")[0].rpartition(b",")
+    if made is None or not rest:
+        return line
+    text = base64.urlsafe_b64encode(made).rstrip(b"=")
+    end = line[len(line.rstrip(b"\r\n")) :]
+    return name + b",sha256=" + text + b"," + str(sums.size(target)).encode() + end
+
+
+class _Sums:
+    """Checksums of files that have another content than in the original."""
+
+    def __init__(self, renewed: Mapping[str, Content]) -> None:
+        self._renewed = renewed
+
+    def of(self, path: str, algorithm: str) -> bytes | None:
+        """A digest of what is at a path now; None where the original's holds."""
+        content = self._renewed.get(path)
+        if content is None:
+            return None
+        made = hashlib.new(algorithm, usedforsecurity=False)
+        with content.open() as stream:
+            while piece := stream.read(1 << 20):
+                made.update(piece)
+        return made.digest()
+
+    def size(self, path: str) -> int:
+        return self._renewed[path].size
 
 
 def _lock(contents: Contents, path: str, kept: Callable[[str], bool]) -> bytes:

@@ -6,7 +6,7 @@ that refers to the image and that an annotation of its manifest names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 import msgspec
@@ -49,13 +49,15 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything that `ramekin why` needs to know of a slim image.
 
     `original` is the manifest's digest of the image that was slimmed, `probes` the names of what was asked of
-    it; `level`, `locales`, `bytecode`, `keep` and `drop` are what the user chose.
+    it; `level`, `locales`, `bytecode`, `symbols`, `keep` and `drop` are what the user chose.
+    `leaner` are files that stay without symbols and debugging information, and the bytes that they lost.
     """
 
     version: int
     original: str
     level: str
     bytecode: str
+    symbols: str = "keep"
     locales: tuple[str, ...] | None = None
     keep: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
@@ -65,20 +67,22 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     units: tuple[UnitRow, ...] = ()
     kept: tuple[Group, ...] = ()
     dropped: tuple[Group, ...] = ()
+    leaner: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(Explanation)
 
 
-def make(contents: Contents, selection: Selection) -> Explanation:
-    """The explanation of a selection."""
+def make(contents: Contents, selection: Selection, leaner: Mapping[str, int]) -> Explanation:
+    """The explanation of a selection; `leaner` are bytes that files lost as symbols."""
     choice = selection.choice
     return Explanation(
         version=1,
         original=str(contents.outline.root.digest),
         level=str(choice.level),
         bytecode=str(choice.bytecode),
+        symbols=str(choice.symbols),
         locales=choice.locales,
         keep=choice.keep,
         drop=choice.drop,
@@ -91,6 +95,7 @@ def make(contents: Contents, selection: Selection) -> Explanation:
         ),
         kept=tuple(_groups(selection.kept.items())),
         dropped=tuple(_groups(selection.dropped.items())),
+        leaner=tuple((_plain(path), saved) for path, saved in leaner.items()),
         notes=selection.notes,
     )
 
@@ -170,6 +175,7 @@ def _of_path(explanation: Explanation, target: str) -> Iterator[str]:
                 yield f"{target} {verb}: {reason} ({group.rule})"
                 if group.because:
                     yield f"  {group.because}"
+                yield from _symbols(explanation, path)
                 yield from (f"  {line}" for line in _of_unit(explanation, group.unit, short=True))
                 return
     below = [
@@ -178,6 +184,12 @@ def _of_path(explanation: Explanation, target: str) -> Iterator[str]:
     ]
     if any(count for _, count in below):
         yield f"{target} is a folder: " + ", ".join(f"{count} files {verb}" for verb, count in below)
+
+
+def _symbols(explanation: Explanation, path: str) -> Iterator[str]:
+    saved = dict(explanation.leaner).get(path)
+    if saved is not None:
+        yield f"  without {saved:,} bytes of symbols: {rules()['symbols'].reason} (symbols)"
 
 
 def _of_unit(explanation: Explanation, name: str, *, short: bool = False) -> Iterator[str]:

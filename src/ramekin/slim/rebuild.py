@@ -7,7 +7,7 @@
 | `units` | one for each package, other unit and the author's files: images with the same units share them |
 
 The configuration is the original's; what starts, how and as whom is never touched. History says which layers
-were written again. The same image and selection give the same digest.
+were written again; files in those may lose their symbols. The same image and selection give the same digest.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ramekin.image.compress import Compression
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor, History
 from ramekin.image.sharing import linked
-from ramekin.image.tree import Entry, Inline, Kind, Tree, directory
+from ramekin.image.tree import Content, Entry, Inline, Kind, Tree, directory
 from ramekin.progress import SILENT, Progress
-from ramekin.slim import databases, explanation
+from ramekin.slim import databases, explanation, symbols
 from ramekin.slim.contents import Contents
 from ramekin.slim.units.catalog import AUTHOR, SYSTEM, catalog
 from ramekin.slim.units.model import Selection
@@ -52,12 +52,14 @@ class Layers(StrEnum):
 @dataclass(frozen=True)
 class Rebuilt:
     """A slim image in a store. `shared` are layers that it has in common with the original; `size` counts the
-    bytes of its files, each content once.
+    bytes of its files, each content once. `leaner` are files that were written without their symbols, with
+    the bytes that this saved.
     """
 
     image: Image
     shared: tuple[Digest, ...]
     size: int
+    leaner: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def rebuild(
     progress: Progress = SILENT,
 ) -> Rebuilt:
     """Write the slim image into `store`, with its explanation as a referrer."""
-    files = _Staying(contents, selection)
+    files = _Staying(contents, selection, layers)
     match layers:
         case Layers.KEEP:
             parts = files.by_layer()
@@ -87,13 +89,13 @@ def rebuild(
             parts = [_Part("all files that stay", files.tree(files.paths, files.folders))]
         case Layers.UNITS:
             parts = files.by_unit()
-    return _assemble(contents, selection, parts, store, compression, progress)
+    return _assemble(contents, selection, files.saved, parts, store, compression, progress)
 
 
 class _Staying:
     """The entries that stay: files with the records of package managers made true, and their folders."""
 
-    def __init__(self, contents: Contents, selection: Selection) -> None:
+    def __init__(self, contents: Contents, selection: Selection, layers: Layers) -> None:
         self.contents, self.selection = contents, selection
         self.catalog = catalog(contents)
         kept = selection.kept
@@ -103,7 +105,7 @@ class _Staying:
         def stays(path: str) -> bool:
             return path in kept or path in self.folders
 
-        records = databases.records(contents, stays, present)
+        records = databases.records(contents, stays, present, {})
         self.changed = records.changed
         self.paths = [
             path
@@ -111,6 +113,33 @@ class _Staying:
             if (path in kept or path in records.changed) and path not in records.gone
         ]
         self._set = frozenset(self.paths)
+        self.leaner: Mapping[str, Content] = {}
+        leaner = symbols.leaner(contents, selection, self.catalog)
+        if leaner and layers is Layers.KEEP:
+            whole = self._whole_layers()
+            owner = self._places()
+            leaner = {path: content for path, content in leaner.items() if owner.get(path) not in whole}
+        if leaner:
+            self.leaner = leaner
+            self.changed = databases.records(contents, stays, present, leaner).changed
+
+    @property
+    def saved(self) -> Mapping[str, int]:
+        """Bytes that files lost as symbols, those of a file with several names once."""
+        found: dict[str, int] = {}
+        seen: set[int] = set()
+        for path, new in self.leaner.items():
+            inode = id(self.contents.files[path].inode)
+            if inode not in seen:
+                seen.add(inode)
+                found[path] = self.contents.size(path) - new.size
+        return found
+
+    def _whole_layers(self) -> frozenset[int]:
+        """Layers of the original that all stay: what they share with other images is worth more."""
+        owner = self._places()
+        trees = enumerate(self.contents.trees)
+        return frozenset(number for number, tree in trees if self._is_whole(number, tree, owner))
 
     def _folders_that_stay(self) -> frozenset[str]:
         """Folders that hold something that stays, and those that were empty for programs to fill."""
@@ -144,6 +173,8 @@ class _Staying:
         data = self.changed.get(path)
         if data is not None:
             entry = replace(entry, content=Inline(data))
+        elif path in self.leaner:
+            entry = replace(entry, content=self.leaner[path])
         return entry
 
     def tree(self, paths: Iterable[str], folders: Iterable[str] = ()) -> Tree:
@@ -228,7 +259,9 @@ class _Staying:
                 if path and path not in self.folders:
                     return False
                 continue
-            if path not in self._set or path in self.changed or files[path].layer != number:
+            if path not in self._set or path in self.changed or path in self.leaner:
+                return False
+            if files[path].layer != number:
                 return False
             if owner[path] != number:
                 return False
@@ -362,6 +395,7 @@ def _rank(name: str, kind: str) -> int:
 def _assemble(
     contents: Contents,
     selection: Selection,
+    saved: Mapping[str, int],
     parts: Sequence[_Part],
     store: Store,
     compression: Compression,
@@ -409,7 +443,7 @@ def _assemble(
         key: value for key, value in told.manifest.annotations.items() if not key.startswith("io.ramekin.")
     }
     annotations |= {SLIMMED: str(told.root.digest)}
-    reasons = explanation.encode(explanation.make(contents, selection))
+    reasons = explanation.encode(explanation.make(contents, selection, saved))
     annotations[explanation.ANNOTATION] = str(store.put(reasons))
     manifest = oci.Manifest(
         schema_version=2,
@@ -423,7 +457,7 @@ def _assemble(
     root = oci.describe(document, oci.MANIFEST, platform=told.platform)
     referrer = explanation.attach(reasons, root, store, created=created or "1970-01-01T00:00:00Z")
     image = Image(root, store, original.name, (referrer,))
-    return Rebuilt(image, tuple(shared), size)
+    return Rebuilt(image, tuple(shared), size, saved)
 
 
 def replace_media(blob: Descriptor) -> Descriptor:

@@ -38,6 +38,8 @@ def summary(slimmed: Slimmed) -> Iterator[str]:
     share = after / selection.size if selection.size else 1.0
     files = f"{len(selection.kept):,} of {len(selection.kept) + len(selection.dropped):,} files"
     yield f"{size(selection.size)} → {size(after)} ({share:.0%}), {files}"
+    if saved := slimmed.rebuilt.leaner:
+        yield f"of these, {len(saved):,} without symbols: {size(sum(saved.values()))} less"
     if slimmed.rounds:
         answers = [one for one in slimmed.rounds[-1].trial.answers if one.probe != START]
         wrong = {one.probe for one in slimmed.differences}
@@ -101,6 +103,7 @@ def data(slimmed: Slimmed) -> dict[str, Any]:
         "files_before": len(selection.kept) + len(selection.dropped),
         "files_after": len(selection.kept),
         "layers_shared": list(slimmed.rebuilt.shared),
+        "without_symbols": {plain(f"/{path}"): saved for path, saved in slimmed.rebuilt.leaner.items()},
         "verified": slimmed.verified,
         "passed": slimmed.passed,
         "probes": list(_verdicts(slimmed)),
@@ -136,7 +139,7 @@ def page(slimmed: Slimmed) -> Page:
     before, after = selection.size, slimmed.rebuilt.size
     files = len(selection.kept) + len(selection.dropped)
     contents = slimmed.contents
-    rows = list(_rows(contents, selection))
+    rows = list(_rows(contents, selection, slimmed.rebuilt.leaner))
     return Page(
         title=f"{slimmed.name}, slimmed",
         subtitle="  ".join(
@@ -236,8 +239,13 @@ def _tally(reasons: Mapping[str, Reason], contents: Contents) -> dict[str, dict[
     return {rule: {"files": files[rule], "size": sizes[rule]} for rule in order}
 
 
-def _rows(contents: Contents, selection: Selection) -> Iterator[tuple[list[str], int, str, str, str]]:
-    """Of each file with bytes: path, bytes, kind of its unit, the rule by which it goes or nothing, unit."""
+def _rows(
+    contents: Contents, selection: Selection, leaner: Mapping[str, int]
+) -> Iterator[tuple[list[str], int, str, str, str]]:
+    """Of each file with bytes: path, bytes, kind of its unit, the rule by which it goes or nothing, unit.
+
+    Symbols that a file loses are told as a file beside it.
+    """
     sizes = _sizes(contents)
     for path, count in sizes.items():
         if not count:
@@ -245,13 +253,11 @@ def _rows(contents: Contents, selection: Selection) -> Iterator[tuple[list[str],
         gone = selection.dropped.get(path)
         unit = selection.by_name.get(selection.of.get(path, ""))
         kind = _kind(unit) if unit is not None else "nobody"
-        yield (
-            plain(path).split("/"),
-            count,
-            kind,
-            gone.rule if gone is not None else "",
-            unit.name if unit is not None else "",
-        )
+        name = unit.name if unit is not None else ""
+        saved = leaner.get(path, 0)
+        yield plain(path).split("/"), count - saved, kind, gone.rule if gone is not None else "", name
+        if saved:
+            yield f"{plain(path)} (symbols)".split("/"), saved, kind, "symbols", name
 
 
 def _kind(unit: Unit) -> str:
@@ -487,7 +493,7 @@ def _notes(slimmed: Slimmed) -> Iterator[str]:
     locales = (
         "all languages" if choice.locales is None else f"languages {', '.join(choice.locales) or 'none'}"
     )
-    yield f"Level {choice.level}, {locales}, byte code: {choice.bytecode}."
+    yield f"Level {choice.level}, {locales}, byte code: {choice.bytecode}, symbols: {choice.symbols}."
     yield from _once(slimmed.notes)
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in slimmed.seconds.items())
     if steps:

@@ -15,6 +15,7 @@ from ramekin.slim.probes.model import Plan
 
 LEVELS = ("units", "files")
 BYTECODE = ("keep", "drop")
+SYMBOLS = ("keep", "packages", "drop")
 LAYERS = ("keep", "one", "units")
 TRACES = ("opens", "stat")
 RUNTIMES = ("runc", "bwrap")
@@ -50,6 +51,7 @@ class Settings:
     level: str | None = None
     locales: tuple[str, ...] | None = None
     bytecode: str | None = None
+    symbols: str | None = None
     layers: str | None = None
     trace: str | None = None
     runtime: str | None = None

@@ -10,6 +10,6 @@ rules.yaml   the one table of rules with their reasons, which the manual prints
 from __future__ import annotations
 
 from ramekin.slim.units.completion import complete
-from ramekin.slim.units.model import Bytecode, Choice, Level, Reason, Selection, State, Unit
+from ramekin.slim.units.model import Bytecode, Choice, Level, Reason, Selection, State, Symbols, Unit
 
-__all__ = ["Bytecode", "Choice", "Level", "Reason", "Selection", "State", "Unit", "complete"]
+__all__ = ["Bytecode", "Choice", "Level", "Reason", "Selection", "State", "Symbols", "Unit", "complete"]

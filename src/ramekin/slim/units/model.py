@@ -6,7 +6,7 @@ Paths are those of image trees, folders aside: these stay where they hold someth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -29,6 +29,15 @@ class Bytecode(StrEnum):
     DROP = "drop"
 
 
+class Symbols(StrEnum):
+    """What becomes of symbol tables and debugging information of ELF files that stay."""
+
+    KEEP = "keep"
+    PACKAGES = "packages"
+    """Files of packages and runtimes give theirs up; those of the image's author stay as they are."""
+    DROP = "drop"
+
+
 class State(StrEnum):
     """How much of a unit stays."""
 
@@ -48,6 +57,7 @@ class Choice:
     level: Level = Level.UNITS
     locales: tuple[str, ...] | None = None
     bytecode: Bytecode = Bytecode.KEEP
+    symbols: Symbols = Symbols.PACKAGES
     keep: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
 
@@ -125,9 +135,7 @@ class Selection:
         more = tuple(sorted({*names} - {*self.choice.keep}))
         if not more:
             return self
-        choice = self.choice
-        wider = Choice(choice.level, choice.locales, choice.bytecode, (*choice.keep, *more), choice.drop)
-        return self.again(wider)
+        return self.again(replace(self.choice, keep=(*self.choice.keep, *more)))
 
 
 CHOSEN = frozenset(("drop", "locales", "bytecode"))
