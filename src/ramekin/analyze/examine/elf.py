@@ -68,7 +68,7 @@ def examine(path: str, data: Data) -> dict[str, Any] | None:
         found |= {"kind": _KINDS.get(kind, "other"), "machine": machine}
         _segments(data, sign, wide, found, loads)
         sections = _sections(data, sign, wide)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         found["damaged"] = True
     if found.get("kind") == "library" and ("interpreter" in found or found.pop("pie", False)):
         found["kind"] = "program"
@@ -83,7 +83,7 @@ def examine(path: str, data: Data) -> dict[str, Any] | None:
             found["go"] = go
         elif rust := _rust(data, sections):
             found["rust"] = rust
-    except (struct.error, IndexError, ValueError, zlib.error, UnicodeDecodeError):
+    except (struct.error, IndexError, OverflowError, ValueError, zlib.error, UnicodeDecodeError):
         pass
     if mentions := _mentions(data, sections, loads):
         found["mentions"] = mentions
