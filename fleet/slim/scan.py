@@ -184,9 +184,9 @@ class Root:
             yield self.name(folder).removeprefix("."), folders, sorted(names)
 
 
-def scan(slim: Path, original: Path, reference: str = "") -> Scan:
+def scan(slim: Path, original: Path, reference: str = "", *, systems: Sequence[str] = ()) -> Scan:
     """What the programs list before and after, and what of it is not so; with the slim image's `reference`
-    what `ramekin inspect` lists as well.
+    what `ramekin inspect` lists as well. `systems` are those to ask, all when there are none.
     """
     before: dict[str, int] = {}
     after: dict[str, int] = {}
@@ -195,7 +195,7 @@ def scan(slim: Path, original: Path, reference: str = "") -> Scan:
     listed: dict[str, Package] = {}
     there, here = Root(original.resolve()), Root(slim.resolve())
     for name, listing in LISTINGS.items():
-        old = listing(there)
+        old = listing(there) if name in (systems or LISTINGS) else None
         if old is None:
             continue
         new = listing(here) or Listing({})
@@ -400,10 +400,8 @@ def node(root: Root) -> Listing | None:
     complaints: set[str] = set()
     for folder in places:
         place = root.path / folder
-        where = ["--prefix", str(place)] if (place / "package.json").exists() else []
-        if not where:
-            prefix = place.parent if place.name == "lib" else place
-            where = ["--global", "--prefix", str(prefix)]
+        shared = place.name == "lib"
+        where = ["--global", "--prefix", str(place.parent)] if shared else ["--prefix", str(place)]
         ls = ["npm", "ls", "--all", "--offline", *where]
         for line in _output(*ls, "--parseable", "--long", failing=True).splitlines():
             path, _, rest = line.partition(":")
