@@ -34,7 +34,7 @@ OBSERVED, UNOBSERVED = "observe the original", "ask the original again"
 
 def slim(app: build.Application, target: str) -> tuple[float, dict[str, Any]]:
     """Seconds of the whole command, and what it said."""
-    probes = app.folder / "probes.yaml"
+    probes = app.home / "probes.yaml"
     start = time.perf_counter()
     result = subprocess.run(
         [

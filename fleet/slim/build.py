@@ -38,13 +38,21 @@ TIME = "1735689600"
 
 @dataclass(frozen=True)
 class Application:
-    """A folder with a Dockerfile, settings in app.yaml, probes.yaml (what slimming sees) and checks.yaml."""
+    """A folder with a Dockerfile, settings in app.yaml, probes.yaml (what slimming sees) and checks.yaml.
+
+    One that is `like` another has all but the first two from there.
+    """
 
     name: str
 
     @property
     def folder(self) -> Path:
         return HERE / self.name
+
+    @property
+    def home(self) -> Path:
+        """The folder of what it has from another application, or its own."""
+        return HERE / self.settings.get("like", self.name)
 
     @property
     def layout(self) -> Path:
@@ -63,7 +71,7 @@ class Application:
 
     @cached_property
     def checks(self) -> list[dict[str, Any]]:
-        document: list[dict[str, Any]] = yaml.safe_load((self.folder / "checks.yaml").read_text())
+        document: list[dict[str, Any]] = yaml.safe_load((self.home / "checks.yaml").read_text())
         return document
 
     @property
@@ -77,10 +85,16 @@ class Application:
         """Names the content of everything that the image is built from, but for what the archive holds."""
         hashed = hashlib.sha256((HERE / "bases.yaml").read_bytes() + (HERE / "docker-clean").read_bytes())
         hashed.update(TIME.encode())
-        for path in _sources(self.folder):
-            hashed.update(f"{path.relative_to(self.folder)}\0{path.stat().st_mode & 0o111}\0".encode())
+        for place, path in self.sources.items():
+            hashed.update(f"{place}\0{path.stat().st_mode & 0o111}\0".encode())
             hashed.update(hashlib.sha256(path.read_bytes()).digest())
         return hashed.hexdigest()
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """The files that make the image, by their names in the build; probes, checks and settings do not."""
+        found = {str(path.relative_to(self.home)): path for path in _sources(self.home)}
+        return found | {str(path.relative_to(self.folder)): path for path in _sources(self.folder)}
 
 
 def applications(names: Sequence[str] = ()) -> list[Application]:
@@ -92,7 +106,6 @@ def applications(names: Sequence[str] = ()) -> list[Application]:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """The files that make the image; probes, checks and settings do not."""
     for path in sorted(folder.rglob("*")):
         made = {"__pycache__", "node_modules"}.intersection(path.parts)
         if path.is_file() and not made and path.name not in ("probes.yaml", "checks.yaml", "app.yaml"):
@@ -110,8 +123,8 @@ def build(app: Application) -> Path:
             _base(base)
         context = CACHE / "contexts" / app.name
         shutil.rmtree(context, ignore_errors=True)
-        for path in _sources(app.folder):
-            place = context / path.relative_to(app.folder)
+        for name, path in app.sources.items():
+            place = context / name
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place)
         volumes = [f"{_wheels(app)}:/wheels:ro", f"{_npm(app)}:/npm:ro"]
@@ -187,14 +200,17 @@ def _wheels(app: Application) -> Path:
 
 
 def _npm(app: Application) -> Path:
-    """A folder with node_modules as package-lock.json pins them; empty when the application has none."""
-    folder = CACHE / "npm" / app.name
-    folder.mkdir(parents=True, exist_ok=True)
-    if (app.folder / "package-lock.json").exists():
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(app.folder / name, folder)
-        _run("npm", "ci", "--ignore-scripts", "--omit=optional", "--prefix", str(folder))
-    return folder
+    """A folder with node_modules as each package-lock.json pins them, that of a folder in one of its name."""
+    target = CACHE / "npm" / app.home.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name, lock in app.sources.items():
+        if lock.name == "package-lock.json":
+            folder = target / Path(name).parent
+            folder.mkdir(exist_ok=True)
+            for path in (lock, lock.with_name("package.json")):
+                shutil.copy(path, folder)
+            _run("npm", "ci", "--ignore-scripts", "--omit=optional", "--prefix", str(folder))
+    return target
 
 
 def _buildah() -> list[str]:

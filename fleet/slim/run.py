@@ -58,7 +58,7 @@ Row = dict[str, Any]
 def slim(app: Application, level: str, *options: str) -> tuple[str, Row]:
     """Slim an application's image by the command; the new image's name and what the command said of it."""
     target = target_of(app, level)
-    probes = app.folder / "probes.yaml"
+    probes = app.home / "probes.yaml"
     words = [*app.settings.get("options", ())]
     if level == "files":
         probes = CACHE / "probes" / f"{app.name}.yaml"
@@ -126,7 +126,7 @@ def scanned(app: Application, target: str) -> Row:
 
 def write_probes(app: Application, path: Path) -> None:
     """The application's own probes and all its checks that probes can say, as a file for slimming."""
-    document = yaml.safe_load((app.folder / "probes.yaml").read_text())
+    document = yaml.safe_load((app.home / "probes.yaml").read_text())
     files = path.parent / app.name
     files.mkdir(parents=True, exist_ok=True)
     for number, check in enumerate(app.checks):
@@ -318,7 +318,7 @@ def hash_of(app: Application) -> str:
     """Names what an image is judged by."""
     import hashlib
 
-    texts = [app.folder.joinpath("checks.yaml").read_bytes(), app.folder.joinpath("app.yaml").read_bytes()]
+    texts = [app.home.joinpath("checks.yaml").read_bytes(), app.folder.joinpath("app.yaml").read_bytes()]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
 
 

@@ -40,7 +40,7 @@ def test_slimming_sees_one_request_and_every_check_held_back_from_it_passes(
     app = build.Application(name)
     build.build(app)
     target = f"oci:{tmp_path}/slim:slim"
-    ramekin("slim", app.reference, "-o", target, "--probe", app.folder / "probes.yaml")
+    ramekin("slim", app.reference, "-o", target, "--probe", app.home / "probes.yaml")
     assert len(app.checks) >= 10
     sizes = []
     for reference in (app.reference, target):
@@ -59,5 +59,5 @@ def test_probes_and_checks_of_every_application_are_written_as_they_are_read(too
         checks = app.checks
         assert len(checks) >= 10, app.name
         assert len({check["check"] for check in checks}) == len(checks), app.name
-        probes = (app.folder / "probes.yaml").read_text()
+        probes = (app.home / "probes.yaml").read_text()
         assert probes.count("- get:") + probes.count("- run:") <= 1, app.name
