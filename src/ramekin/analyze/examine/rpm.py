@@ -35,10 +35,10 @@ def examine(path: str, data: Data) -> dict[str, Any] | None:
     backend = _BACKENDS[path.rpartition("/")[2]]
     try:
         blobs = {"sqlite": _sqlite, "bdb": _bdb, "ndb": _ndb}[backend](data)
-        found = [package for blob in _bounded(blobs, len(data)) if (package := _package(blob)) is not None]
+        found = [told for blob in _bounded(blobs, len(data)) if (told := package(blob)) is not None]
     except (struct.error, IndexError, OverflowError, MemoryError):
         return {"backend": "damaged", "packages": []}
-    return {"backend": backend, "packages": sorted(found, key=lambda package: str(package["name"]))}
+    return {"backend": backend, "packages": sorted(found, key=lambda told: str(told["name"]))}
 
 
 def _bounded(blobs: Iterator[bytes], size: int) -> Iterator[bytes]:
@@ -120,7 +120,8 @@ def _ndb(data: Data) -> Iterator[bytes]:
         yield bytes(data[(block << 4) + 16 : (block << 4) + 16 + length])
 
 
-def _package(blob: bytes) -> dict[str, Any] | None:
+def package(blob: bytes) -> dict[str, Any] | None:
+    """What a header says: name, version, architecture, source, files; None when it cannot be read."""
     try:
         tags = _tags(blob)
     except (struct.error, IndexError, UnicodeDecodeError):
