@@ -11,6 +11,7 @@ import pytest
 from shelf_of_units import Files, distribution, dpkg, image, package_json, seen
 from support.elves import elf
 
+from ramekin.errors import NotFoundError
 from ramekin.image import layer, validate
 from ramekin.image.image import Image
 from ramekin.image.oci import Runtime
@@ -287,3 +288,9 @@ def test_the_explanation_tells_of_each_path_and_unit(store: Store, tmp_path: Pat
     assert explanation.left_out(told)[0][1] > 0
     with pytest.raises(Exception, match="nothing to do"):
         explanation.answer(told, "/no/such/file")
+    with pytest.raises(NotFoundError) as caught:
+        explanation.answer(told, "/lib/libused.so.1")
+    assert f"/{X86}/libused.so.1" in str(caught.value.hint)
+    with pytest.raises(NotFoundError) as caught:
+        explanation.answer(told, "idle")
+    assert "dpkg:libidle1" in str(caught.value.hint)

@@ -74,7 +74,7 @@ def test_the_page_shows_sizes_probes_rules_and_maps(
         "What stays, by the rule that keeps it",
         "What goes, by rule",
         "Before and after",
-        "5 of 5 same",
+        "4 of 4 same",
     ):
         assert words in text
     assert "Watched by fanotify" in text

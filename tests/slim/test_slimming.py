@@ -11,8 +11,9 @@ import pytest
 from boxes import need_root
 
 from ramekin import yaml_source
-from ramekin.errors import RamekinError
+from ramekin.errors import RamekinError, UsageError
 from ramekin.image.image import Image
+from ramekin.image.oci import Platform
 from ramekin.image.tree import file
 from ramekin.slim import observation, run, shadow
 from ramekin.slim.probes import form, model
@@ -86,7 +87,7 @@ def test_probes_that_fail_on_the_original_are_said_before_anything_is_slimmed(st
         slimmed(store, pantries.image(store), "- get: /nowhere\n- run: 'false'\n- get: /"),
     ):
         pass
-    assert "2 of 4 probes fail on the image itself; nothing was slimmed" in caught.value.message
+    assert "2 of 3 probes fail on the image itself; nothing was slimmed" in caught.value.message
     assert "GET /nowhere: the status is 404" in caught.value.message
     assert "run false: the exit code is 1, not 0" in caught.value.message
 
@@ -161,6 +162,31 @@ def test_what_the_user_gives_up_is_shown_and_not_put_back(store: Store) -> None:
         assert len(found.rounds) == 1
 
 
+def test_where_what_was_given_up_was_looked_for_nothing_is_put_back_instead(store: Store) -> None:
+    choice = Choice(drop=("/usr/share/told/locale-file",))
+    text = "- get: /cgi-bin/list?plugins\n- {get: '/cgi-bin/there?told/locale-file', compare: status}"
+    with slimmed(store, pantries.image(store), text, choice=choice) as found:
+        assert not found.passed
+        assert not found.healed
+        assert [one.judgement for one in found.missed] == []
+        assert len(found.rounds) == 1
+
+
+def test_words_that_name_nothing_and_the_wrong_machine_are_said_before_anything_is_run(store: Store) -> None:
+    image = pantries.image(store)
+    for choice in (Choice(keep=("python:nothing",)), Choice(drop=("/no/such/**",))):
+        with (
+            pytest.raises(UsageError, match=r"no unit|matches no file"),
+            slimmed(store, image, "- get: /nowhere", choice=choice),
+        ):
+            pass
+    with (
+        pytest.raises(UsageError, match="an image for amd64, not for riscv64"),
+        slimmed(store, image, platform=Platform(architecture="riscv64", os="linux")),
+    ):
+        pass
+
+
 def test_a_program_that_comes_to_its_end_is_a_job_and_its_output_is_compared(store: Store) -> None:
     job = pantries.image(store, cmd=("cat", "/usr/share/greetings/hello"), expose=None)
     with slimmed(store, job) as found:
@@ -178,6 +204,12 @@ def test_commands_have_containers_of_their_own_when_the_program_ends(store: Stor
         assert found.passed
         assert [answer.brief for answer in found.originals[0].answers] == ["exit 0", "exit 0", "exit 3"]
         assert "usr/share/greetings/hello" in kept(found)
+    with (
+        pytest.raises(run.ProbesFailError) as caught,
+        slimmed(store, image, "- run: pidof httpd"),
+    ):
+        pass
+    assert "each command had a container of its own" in str(caught.value.hint)
 
 
 def test_commands_run_beside_a_program_that_keeps_running(store: Store) -> None:

@@ -168,6 +168,10 @@ def _explain(error: CycloptsError) -> UsageError:
     message = message[:1].lower() + message[1:]
     if isinstance(error, MissingArgumentError) and error.argument and error.argument.name.isupper():
         message = f"{error.argument.name} is missing"
+    if isinstance(error, MissingArgumentError) and error.argument and error.argument.name.startswith("--"):
+        return UsageError(
+            message.rstrip("."), hint=f"a value that begins with a dash is written {error.argument.name}='-…'"
+        )
     chain = " ".join(["ramekin", *(error.command_chain or ())])
     hint = f"did you mean {suggestion}?" if _near(message, suggestion) else f"`{chain} --help` shows its use"
     return UsageError(message.rstrip("."), hint=hint)

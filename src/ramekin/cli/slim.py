@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -286,7 +287,11 @@ def slim(
     )
     chosen = _chosen(image, names, own)
     opened = options.open_store(store)
-    results = [_one(one, opened, options.jobs(jobs), bool(plain_http), json) for one in chosen]
+    results = []
+    for one in chosen:
+        if len(chosen) > 1 and not json:
+            terminal.say(f"{one.image}:")
+        results.append(_one(one, opened, options.jobs(jobs), bool(plain_http), json))
     if json:
         data = [data for _, data in results]
         terminal.write_json(data[0] if len(data) == 1 else data)
@@ -347,14 +352,15 @@ def _one(
         opened = stack.enter_context(transports.read(place, plain_http=plain_http, progress=progress))
         slimmed = stack.enter_context(run.slim(opened, request, store, progress=progress))
         written = _write_all(settings, slimmed, target, jobs, plain_http, progress)
-    data = _as_data(slimmed, settings, target, written)
-    if not json:
-        _summarize(slimmed, settings, written)
-        if target is not None and slimmed.passed:
-            from dataclasses import replace
+        if not json:
+            _summarize(slimmed, settings, written)
+            if target is not None and slimmed.passed:
+                from dataclasses import replace
 
-            terminal.write(str(replace(target, digest=slimmed.image.root.digest)))
-    return (0 if slimmed.passed else 1), data
+                terminal.write(str(replace(target, digest=slimmed.image.root.digest)))
+        if settings.shadow is not None and slimmed.passed:
+            written["shadow"] = str(_shadow(settings, slimmed, target))
+    return (0 if slimmed.passed else 1), _as_data(slimmed, settings, target, written)
 
 
 def _target(settings: Settings) -> Reference | None:
@@ -445,21 +451,29 @@ def _write_all(
             _put(path, observation.encode(slimmed.observation))
             written["observation"] = str(path)
         if settings.seccomp is not None:
-            import msgspec
-
             from ramekin.slim import seccomp
 
-            data = msgspec.json.encode(seccomp.profile(slimmed.observation), order="deterministic")
-            _put(settings.seccomp, msgspec.json.format(data, indent=2) + b"\n")
+            _put(settings.seccomp, seccomp.encode(slimmed.observation))
             written["seccomp"] = str(settings.seccomp)
-    if settings.shadow is not None:
-        from ramekin.slim import shadow
-
-        folder = settings.shadow.folder or _beside(target, "shadow") or Path("shadow")
-        lookups = shadow.run(slimmed, settings.shadow.seconds, folder, say=terminal.say)
-        terminal.say(f"{plural(len(lookups), 'look-up')} of what was taken away")
-        written["shadow"] = str(folder)
+    elif settings.seccomp is not None:
+        progress.warn(f"{settings.seccomp} was not written: nothing was run, so no system calls are known")
     return written
+
+
+def _shadow(settings: Settings, slimmed: Slimmed, target: Reference | None) -> Path:
+    """Run the slim image for the user's own workload, and say where its look-ups are recorded."""
+    from ramekin.slim import shadow
+
+    assert settings.shadow is not None
+    seconds = settings.shadow.seconds
+    folder = settings.shadow.folder or _beside(target, "shadow") or Path("shadow")
+    terminal.say(
+        "running the slim image for your own workload, "
+        + ("until interrupted (Ctrl-C)" if seconds is None else f"for {seconds:g} s")
+    )
+    lookups = shadow.run(slimmed, seconds, folder, say=terminal.say)
+    terminal.say(f"{plural(len(lookups), 'look-up')} of what was taken away: {folder / shadow.MISSES}")
+    return folder
 
 
 def _beside(target: Reference | None, ending: str) -> Path | None:
@@ -485,8 +499,16 @@ def _summarize(slimmed: Slimmed, settings: Settings, written: dict[str, str]) ->
 
     for line in report.summary(slimmed):
         terminal.say(line)
+    for note in slimmed.selection.notes:
+        terminal.say(note, mark="note", style="36")
     for what, path in written.items():
         terminal.say(f"{what}: {path}")
+    if "seccomp" in written and slimmed.observation is not None:
+        from ramekin.slim import seccomp
+
+        terminal.say(
+            f"use it by `docker run {shlex.join(seccomp.options(slimmed.observation, written['seccomp']))} …`"
+        )
     if slimmed.passed:
         return
     differences = slimmed.differences

@@ -151,18 +151,34 @@ def is_slim(image: Image) -> bool:
 def answer(explanation: Explanation, target: str) -> tuple[str, ...]:
     """Why a file (an absolute path) or a unit is in the image or not, a step a line.
 
-    A unit may be named without its kind.     `NotFoundError` when the original never had it.
+    A unit may be named without its kind. `NotFoundError` when the original never had it.
     """
     lines = tuple(_of_path(explanation, target)) if target.startswith("/") else ()
     lines = lines or tuple(_of_unit(explanation, target))
     if lines:
         return lines
-    names = [row.name for row in explanation.units]
-    near = get_close_matches(target, names, 3)
+    near = _near(explanation, target)
     raise NotFoundError(
         f"{target} has nothing to do with this image",
         hint=f"did you mean {', '.join(near)}?" if near else "name a unit, or a file by its whole path",
     )
+
+
+def _near(explanation: Explanation, target: str, most: int = 3) -> list[str]:
+    """Units and files that may be meant: of that name, with it in their names, or with one like it."""
+    word = target.strip("/").rpartition("/")[2].lower()
+    names = [row.name for row in explanation.units]
+    files = [
+        f"/{path}"
+        for group in (*explanation.kept, *explanation.dropped)
+        for path in group.paths.split("\n")
+        if path.rpartition("/")[2].lower() == word
+    ]
+    own = [name for name in names if name.partition(":")[2].lower() in (word, word.partition(":")[2])]
+    within = [name for name in names if len(word) > 2 and word in name.lower()]
+    within.sort(key=lambda name: (len(name), name))
+    found = [*own, *files, *within, *get_close_matches(target, names, most)]
+    return list(dict.fromkeys(found))[:most]
 
 
 def _of_path(explanation: Explanation, target: str) -> Iterator[str]:

@@ -23,8 +23,8 @@ SHOWN = 8
 """Look-ups or notes of one kind that a summary names."""
 
 _HOW = {
-    GIVEN_UP: "given up on purpose",
-    SPARE: "byte code whose source stays",
+    GIVEN_UP: "given up on purpose, looked for",
+    SPARE: "byte code whose source stays, looked for",
     OPENED: "to be opened",
     TESTED: "asked about",
     LISTING: "in a folder that was listed",
@@ -43,8 +43,7 @@ def summary(slimmed: Slimmed) -> Iterator[str]:
     if slimmed.rounds:
         answers = [one for one in slimmed.rounds[-1].trial.answers if one.probe != START]
         wrong = {one.probe for one in slimmed.differences}
-        asked = len(slimmed.expected) - (START in slimmed.expected)
-        same = asked - len(wrong - {START})
+        same, asked = tally(slimmed)
         rounds = len(slimmed.rounds)
         again = f" after {rounds} rounds" if rounds > 1 else ""
         if answers or wrong:
@@ -66,6 +65,13 @@ def summary(slimmed: Slimmed) -> Iterator[str]:
             yield f"looked for, and given up on purpose: {_few(rest)}"
         if code:
             yield f"looked for {len(code)} times: byte code, which was given up on purpose"
+
+
+def tally(slimmed: Slimmed) -> tuple[int, int]:
+    """How many probes the slim image answers as the original, and how many there are; its start is none."""
+    wrong = {one.probe for one in slimmed.differences} - {START}
+    asked = len(slimmed.expected) - (START in slimmed.expected)
+    return asked - len(wrong), asked
 
 
 def missing(slimmed: Slimmed) -> list[str]:
@@ -277,15 +283,16 @@ def _units(selection: Selection) -> str:
 def _answers(slimmed: Slimmed) -> tuple[str, str]:
     if not slimmed.rounds:
         return "not verified", "nothing was run"
-    wrong = {one.probe for one in slimmed.differences}
-    whole = len(slimmed.expected)
     masked = sum(1 for one in slimmed.expected.values() if one.masked)
+    same, whole = tally(slimmed)
     note = (
         f"{masked} of them with parts that differ from run to run"
         if masked
         else "compared in all their parts"
     )
-    return f"{whole - len(wrong)} of {whole} same", note
+    if not whole:
+        return ("starts the same" if not slimmed.differences else "starts otherwise"), "no probe was asked"
+    return f"{same} of {whole} same", note
 
 
 def _rounds(slimmed: Slimmed) -> str:
@@ -495,6 +502,10 @@ def _notes(slimmed: Slimmed) -> Iterator[str]:
     )
     yield f"Level {choice.level}, {locales}, byte code: {choice.bytecode}, symbols: {choice.symbols}."
     yield from _once(slimmed.notes)
+    yield (
+        "The maps show files that have bytes, each content once: empty files, links and further names of a"
+        " file are in the tables alone."
+    )
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in slimmed.seconds.items())
     if steps:
         yield f"It took: {steps}."

@@ -22,7 +22,7 @@ import msgspec
 
 from ramekin import workers
 from ramekin.analyze import reading
-from ramekin.errors import RamekinError
+from ramekin.errors import RamekinError, UsageError
 from ramekin.image import layer
 from ramekin.image.image import Image
 from ramekin.image.oci import Platform, Runtime
@@ -34,6 +34,7 @@ from ramekin.slim import verify
 from ramekin.slim.contents import Contents
 from ramekin.slim.observation import Observation
 from ramekin.slim.probes import compare, health
+from ramekin.slim.probes.answer import START
 from ramekin.slim.probes.compare import Difference, Expected
 from ramekin.slim.probes.model import Plan
 from ramekin.slim.rebuild import Layers, Rebuilt, rebuild
@@ -43,6 +44,7 @@ from ramekin.slim.scratch import scratch
 from ramekin.slim.trial import Findings, Trial, attempt, failures
 from ramekin.slim.units import Choice, Selection, complete
 from ramekin.slim.units.catalog import catalog, source_of
+from ramekin.slim.units.completion import Completion
 from ramekin.slim.units.evidence import Evidence
 from ramekin.slim.verify import HARMLESS, Gone, Lookup, Round
 from ramekin.store.store import Store
@@ -164,6 +166,7 @@ def slim(
     """
     clock = Clock()
     told = reading.outline(image, name=request.name, platform=request.platform)
+    _check_platform(request, told.platform)
     plain = _plain_size(told.stored)
     with scratch(_COPIES * plain, store.scratch()) as folder:
         with clock.step("read"):
@@ -179,6 +182,14 @@ def slim(
             yield _Road(contents, request, store, folder, clock, progress).go()
         finally:
             contents.close()
+
+
+def _check_platform(request: SlimRequest, found: Platform | None) -> None:
+    wanted = request.platform
+    if wanted is not None and found is not None and found.architecture != wanted.architecture:
+        raise UsageError(
+            f"{request.name} is an image for {found.architecture}, not for {wanted.architecture}"
+        )
 
 
 def _plain_size(stored: int) -> int:
@@ -208,6 +219,9 @@ class _Road:
 
     def go(self) -> Slimmed:
         observation = self.request.observation
+        if self.request.choice.keep or self.request.choice.drop:
+            # a word that names nothing is said before anything is run
+            Completion(self.contents, None, self.request.choice, self.catalog, self.evidence)
         self._check_observation(observation)
         running = self._can_run()
         if running and observation is not None and not self.request.plan.probes:
@@ -265,8 +279,8 @@ class _Road:
         if config.architecture == here.architecture and config.os in ("", "linux"):
             return True
         self._note(
-            f"the image is for {config.os}/{config.architecture} and this machine is {here.architecture}: "
-            "nothing was run, and what stays is what its configuration and static evidence lead to"
+            f"the image is for {config.os}/{config.architecture} and this machine is {here.architecture}: it "
+            "was not run"
         )
         return False
 
@@ -313,10 +327,17 @@ class _Road:
             return
         more = [f"and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
         lines = "\n".join(f"    {line}" for line in failed[:SHOWN] + more)
+        asked = [one for one in trial.answers if one.probe != START or one.complaints]
+        hint = "a probe says what is right (`status:`, `exit:`, `text:`); correct it, or the image"
+        if self.findings.course == "ends" and len(trial.answers) > 1:
+            hint = (
+                "the image's program comes to its end by itself, so each command had a container of its own, "
+                "where nothing else runs; `--cmd` and `--env` start the program otherwise"
+            )
         raise ProbesFailError(
-            f"{len(failed)} of {len(trial.answers)} probes fail on {self.request.name} itself; nothing was "
+            f"{len(failed)} of {len(asked)} probes fail on {self.request.name} itself; nothing was "
             f"slimmed:\n{lines}{_shown_log(trial.log)}",
-            hint="a probe says what is right (`status:`, `exit:`, `text:`); correct it, or the image",
+            hint=hint,
         )
 
     def _named(self, observation: Observation) -> Observation:
@@ -411,7 +432,7 @@ class _Road:
                 differences = compare.compare(expected, trial.answers)
             else:
                 self.originals.pop()
-        if differences and not grave:
+        if differences and not grave and not verify.explained(lookups):
             lookups = (*lookups, *verify.listed(trial, differences, gone, expected))
         return Round(
             number=number,

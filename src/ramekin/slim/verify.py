@@ -126,6 +126,16 @@ def _all_of(path: str, gone: Gone, which: frozenset[str]) -> bool:
     return path in which or (bool(below) and which.issuperset(below))
 
 
+def explained(lookups: Iterable[Lookup]) -> bool:
+    """Whether what the user gave up, which is not put back, may explain differences.
+
+    Byte code explains none: its source stays.
+    """
+    return any(
+        one.judgement == GIVEN_UP and not one.path.endswith((".pyc", "/__pycache__")) for one in lookups
+    )
+
+
 def listed(
     trial: Trial, differences: Sequence[Difference], gone: Gone, expected: Mapping[str, Expected] = {}
 ) -> tuple[Lookup, ...]:

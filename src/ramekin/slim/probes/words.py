@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ramekin.errors import UsageError
+from ramekin.errors import NotFoundError, UsageError
 from ramekin.slim.probes import model
 from ramekin.slim.probes.model import Plan, Probe
 
@@ -40,6 +40,11 @@ def plan(
         else:
             from ramekin.slim.probes import form
 
+            if not (folder / text).exists():
+                raise NotFoundError(
+                    f"--probe: there is no file {folder / text}",
+                    hint="a request is a path (/health), :PORT/PATH, or a URL with http:// or https://",
+                )
             plans.append(form.read(folder / text))
     for text in replay:
         own.append(_replay(folder / text))
