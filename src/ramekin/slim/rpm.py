@@ -9,9 +9,9 @@
 
 A header is signed, and rpm checks that whenever it reads one; so its list of files, with their sizes and
 digests, stays as it was. What rpm itself notes of a file that was not installed, as with `--excludedocs`, is
-its state, which lies outside of what is signed: `rpm -qs` shows it, and `rpm -V` does not look for the file. A
-file that has another content than the package's is one that `rpm -V` tells of, as it should. The database is
-written without write-ahead mode, so that who may not write can read it.
+its state, which lies outside of what is signed: `rpm -qs` shows it, and `rpm -V` does not look for the file.
+A file that has another content than the package's is one that `rpm -V` tells of, as it should. The database
+is written without write-ahead mode, so that who may not write can read it.
 
 The bytes are the same for the same database and the same library of SQLite, whose version number and count of
 changes are not in them. Databases of Berkeley DB and ndb are left as they are.
