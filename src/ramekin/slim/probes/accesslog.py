@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 from ramekin.errors import FormatError, NotFoundError, RamekinError
@@ -35,7 +35,7 @@ def read(path: Path, most: int) -> tuple[tuple[tuple[str, str], ...], int]:
     """
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            requests, left_out = parse(stream, most)
+            requests, left_out = parse(_lines(stream), most)
     except FileNotFoundError:
         raise NotFoundError(f"there is no access log {path}") from None
     except OSError as error:
@@ -46,6 +46,14 @@ def read(path: Path, most: int) -> tuple[tuple[tuple[str, str], ...], int]:
             hint='lines have "GET /path HTTP/1.1" in them, are JSON with method and path, or are GET /path',
         )
     return requests, left_out
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    """The lines of a stream, of long ones the beginning."""
+    while line := stream.readline(LINE_LIMIT):
+        yield line
+        while not line.endswith("\n") and (line := stream.readline(LINE_LIMIT)):
+            pass
 
 
 def parse(lines: Iterable[str], most: int) -> tuple[tuple[tuple[str, str], ...], int]:
@@ -91,7 +99,10 @@ def _of_record(record: Any) -> tuple[str, str] | None:
 
 def _of_words(method: str, target: str) -> tuple[str, str] | None:
     if not target.startswith("/"):
-        parts = urlsplit(target)
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            return None
         if parts.scheme not in ("http", "https"):
             return None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -62,9 +62,17 @@ def text(data: bytes, content_type: str) -> str | None:
         return None
     found = re.search(r"charset=\"?([\w.:-]+)", content_type, re.IGNORECASE)
     try:
-        return data.decode(found[1] if found else "utf-8")
-    except (LookupError, UnicodeDecodeError):
+        plain = data.decode(found[1] if found else "utf-8")
+        # some codings have characters that no text has
+        plain.encode()
+    except (LookupError, ValueError):
         return None
+    return plain
+
+
+def unicode(text: str) -> str:
+    """A text with escapes in place of what is no character, which JSON's own escapes can say."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def normal(data: bytes, content_type: str) -> str:
@@ -76,7 +84,7 @@ def normal(data: bytes, content_type: str) -> str:
         return f"{len(data)} bytes sha256:{hashlib.sha256(data).hexdigest()}\n"
     if _JSON.fullmatch(media_type(content_type)):
         try:
-            return json.dumps(json.loads(plain), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+            return unicode(json.dumps(json.loads(plain), indent=1, sort_keys=True, ensure_ascii=False)) + "\n"
         except (ValueError, RecursionError):
             return plain
     return plain

@@ -42,6 +42,9 @@ def explore(probe: Crawl, browser: Browser) -> Iterator[tuple[str, Answer]]:
             if there is None or there in known or _left_alone(there, probe.skip):
                 continue
             path = there.partition("?")[0]
+            if asked + len(waiting) >= probe.pages:
+                # a page may have more links than there is memory, and these are not asked for anyway
+                break
             queries[path] += 1
             if queries[path] > QUERIES:
                 continue

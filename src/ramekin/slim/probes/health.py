@@ -16,6 +16,8 @@ PAUSE = 0.5
 """Seconds between two tries."""
 START = 60.0
 """Seconds that a program has to become healthy, when its image says no start period."""
+_LONGEST = 3600 * 10**9
+"""Nanoseconds of a start period that are waited for at most."""
 
 
 def of(config: Any) -> Health | None:
@@ -30,12 +32,14 @@ def of(config: Any) -> Health | None:
             command = tuple(test[1:])
         case "CMD-SHELL":
             shell = settings.get("Shell") if isinstance(settings, dict) else None
-            command = (*(shell or ("/bin/sh", "-c")), test[1])
+            if not isinstance(shell, list) or not shell or not all(isinstance(word, str) for word in shell):
+                shell = ["/bin/sh", "-c"]
+            command = (*shell, test[1])
         case _:
             return None
     assert isinstance(check, dict)
     period = check.get("StartPeriod")
-    seconds = START + (period / 1e9 if isinstance(period, int) and period > 0 else 0)
+    seconds = START + (min(period, _LONGEST) / 1e9 if isinstance(period, int) and period > 0 else 0)
     return Health(name=NAME, command=command, seconds=seconds)
 
 

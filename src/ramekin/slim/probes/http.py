@@ -13,8 +13,10 @@ import json
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -24,6 +26,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from ramekin.errors import RamekinError
 from ramekin.slim.probes import body as bodies
+from ramekin.slim.probes import patterns
 from ramekin.slim.probes.answer import Answer
 from ramekin.slim.probes.commands import ENDED
 from ramekin.slim.probes.container import Container
@@ -107,7 +110,11 @@ class Browser:
             target = reply.headers.get("Location")
             if not wanted or target is None or not 300 <= reply.status < 400 or len(replies) > REDIRECTS:
                 return replies
-            there = urljoin(url, target.strip())
+            try:
+                there = urljoin(url, target.strip())
+            except ValueError:
+                # no address at all, which the comparison of headers shows as it is
+                return replies
             if not inside(there, host):
                 return replies
             url = there.partition("#")[0]
@@ -167,7 +174,11 @@ class Browser:
         """Remember what later probes use; complaints about what is not there."""
         complaints = []
         for one in wanted:
-            value = self._taken(one, reply, session)
+            try:
+                value = self._taken(one, reply, session)
+            except patterns.TooSlowError as error:
+                complaints.append(str(error))
+                continue
             if value is None:
                 complaints.append(f"the answer has no {one.kind} {one.what!r} to take {one.name} from")
             else:
@@ -192,8 +203,8 @@ class Browser:
 
                 return links.meta(reply.text(), one.what)
             case "pattern":
-                found = re.search(one.what, reply.text())
-                return html.unescape(found[1]) if found else None
+                found = patterns.first_group(one.what, reply.text())
+                return html.unescape(found) if found is not None else None
 
 
 def fields(replies: Sequence[Reply], compare: str = "all") -> dict[str, str]:
@@ -216,7 +227,10 @@ def fields(replies: Sequence[Reply], compare: str = "all") -> dict[str, str]:
 
 def inside(url: str, host: str) -> bool:
     """Whether an address is the container's own: that of its Host header, or this machine's."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     if parts.scheme not in ("http", "https"):
         return False
     own = host.rpartition(":")[0] or host
@@ -324,9 +338,9 @@ def _within(text: str, place: str) -> str | None:
         value = json.loads(text)
         for part in place.split("."):
             value = value[int(part)] if isinstance(value, list) else value[part]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
-    return value if isinstance(value, str) else json.dumps(value)
+    return bodies.unicode(value) if isinstance(value, str) else json.dumps(value)
 
 
 class _Connection:
@@ -344,45 +358,41 @@ class _Connection:
         seconds: float,
     ) -> Reply:
         """Send a request and read the answer; `NoAnswerError` unless a whole one comes in `seconds`."""
-        end = time.monotonic() + seconds
         connection = client.HTTPConnection("localhost", timeout=seconds)
-        try:
-            connection.sock = self._connect(seconds)
-            connection.request(method, target, body=data, headers={**headers, "Connection": "close"})
-            answer = connection.getresponse()
-            parts, size = [], 0
-            while part := answer.read1(1 << 16):
-                parts.append(part)
-                size += len(part)
-                if size > BODY_LIMIT:
-                    raise NoAnswerError(f"the body has more than {BODY_LIMIT >> 20} MiB")
-                if time.monotonic() > end:
-                    raise NoAnswerError(f"the answer did not end in {seconds:g} s")
-            if answer.length:
-                raise NoAnswerError("the connection was closed before the answer's end")
-            raw = b"".join(parts)
-            plain = bodies.unpack(raw, answer.headers.get("Content-Encoding", ""))
-            return Reply(target, answer.status, answer.headers, plain)
-        except NoAnswerError:
-            raise
-        except TimeoutError:
-            raise NoAnswerError(f"no answer in {seconds:g} s") from None
-        except ConnectionRefusedError:
-            raise NoAnswerError("the connection was refused") from None
-        except (ConnectionError, client.RemoteDisconnected, client.IncompleteRead):
-            raise NoAnswerError("the connection was closed before the answer's end") from None
-        except ssl.SSLError as error:
-            raise NoAnswerError(f"TLS failed: {error.reason or 'no TLS spoken'}") from None
-        except client.HTTPException as error:
-            raise NoAnswerError(f"the answer is no HTTP: {type(error).__name__}") from None
-        except (OSError, ValueError) as error:
-            raise NoAnswerError(getattr(error, "strerror", None) or str(error)) from None
-        finally:
-            connection.close()
+        begun = False
+        with _Cut(seconds) as cut:
+            try:
+                connection.sock = self._connect(seconds, cut)
+                connection.request(method, target, body=data, headers={**headers, "Connection": "close"})
+                answer = connection.getresponse()
+                begun = True
+                parts, size = [], 0
+                while part := answer.read1(1 << 16):
+                    parts.append(part)
+                    size += len(part)
+                    if size > BODY_LIMIT:
+                        raise NoAnswerError(f"the body has more than {BODY_LIMIT >> 20} MiB")
+                if cut.done:
+                    raise TimeoutError
+                if answer.length:
+                    raise NoAnswerError("the connection was closed before the answer's end")
+                raw = b"".join(parts)
+                plain = bodies.unpack(raw, answer.headers.get("Content-Encoding", ""))
+                return Reply(target, answer.status, answer.headers, plain)
+            except NoAnswerError:
+                raise
+            except (OSError, ValueError, client.HTTPException) as error:
+                if cut.done or isinstance(error, TimeoutError):
+                    late = "the answer did not end" if begun else "no answer"
+                    raise NoAnswerError(f"{late} in {seconds:g} s") from None
+                raise NoAnswerError(_why(error)) from None
+            finally:
+                connection.close()
 
-    def _connect(self, seconds: float) -> socket.socket:
+    def _connect(self, seconds: float, cut: _Cut) -> socket.socket:
         host, _, port = self._address.rpartition(":")
         plain = socket.create_connection((host.strip("[]"), int(port)), timeout=seconds)
+        cut.holds(plain)
         if not self._tls:
             return plain
         # the container is this machine's own, and its certificate is for a name that it has elsewhere
@@ -390,3 +400,47 @@ class _Connection:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context.wrap_socket(plain, server_hostname="localhost")
+
+
+class _Cut:
+    """Breaks a connection off when its time is over, however little the other side sends, and how often."""
+
+    def __init__(self, seconds: float) -> None:
+        self.done = False
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Cut:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        if self._socket is not None:
+            self._socket.close()
+
+    def holds(self, connection: socket.socket) -> None:
+        """From now on, `connection` is what is broken off."""
+        self._socket = connection.dup()
+
+    def _cut(self) -> None:
+        self.done = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _why(error: Exception) -> str:
+    """Why there is no whole answer, in words that are the same in each run."""
+    match error:
+        case ConnectionRefusedError():
+            return "the connection was refused"
+        case ConnectionError() | client.RemoteDisconnected() | client.IncompleteRead():
+            return "the connection was closed before the answer's end"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or 'no TLS spoken'}"
+        case client.HTTPException():
+            return f"the answer is no HTTP: {type(error).__name__}"
+    return getattr(error, "strerror", None) or str(error)

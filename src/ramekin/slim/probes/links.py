@@ -1,14 +1,19 @@
-"""Where a page leads: links, assets, and forms that only ask (GET), with what stands in their fields."""
+"""Where a page leads: links, assets, and forms that only ask (GET), with what stands in their fields.
+
+Pages are read in one go from beginning to end, as browsers do it, in time that is in proportion to their
+length: the parser of Python's standard library takes that squared for tags that are not closed.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from html.parser import HTMLParser
+from html import unescape
 from urllib.parse import urlencode, urljoin
 
-_CSS = re.compile(r"""url\(\s*(?:"([^"]*)"|'([^']*)'|([^)\s"']*))\s*\)|@import\s+(?:"([^"]*)"|'([^']*)')""")
+_CSS = re.compile(
+    r"""url\(\s*+(?:"([^"\n]*+)"|'([^'\n]*+)'|([^)\s"']*+))\s*+\)|@import\s++(?:"([^"\n]*+)"|'([^'\n]*+)')"""
+)
 _REFERENCES: Mapping[str, tuple[str, ...]] = {
     "a": ("href",),
     "area": ("href",),
@@ -28,6 +33,14 @@ _REFERENCES: Mapping[str, tuple[str, ...]] = {
     "use": ("href", "xlink:href"),
 }
 """Attributes that hold an address, by element."""
+
+
+_OPENING = re.compile(r"<(?:(!--)|([!?])|(/?)([a-zA-Z][^\s/>]*+))")
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+([^\s/>=][^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s>]*+)))?+|[\s/=]++"""
+)
+_RAW = ("script", "style", "textarea", "title")
+"""Elements whose content has no tags in it."""
 
 
 def links(text: str, base: str, media_type: str) -> tuple[str, ...]:
@@ -76,9 +89,8 @@ def _styled(text: str) -> Iterator[str]:
             yield address
 
 
-class _Page(HTMLParser):
+class _Page:
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.found: list[str] = []
         self.fields: dict[str, str] = {}
         self.metas: dict[str, str] = {}
@@ -86,19 +98,45 @@ class _Page(HTMLParser):
         # the action of the form that is open, None when it is not one that only asks
         self._action: str | None = None
         self._asked: list[tuple[str, str]] = []
+        # where in it the first value of each name is
+        self._chosen: dict[str, int] = {}
         self._select: str | None = None
         self._area: str | None = None
-        self._styled = False
 
     def read(self, text: str) -> None:
-        with suppress(AssertionError):
-            # what Python's parser says of markup that it does not know
-            self.feed(text)
-            self.close()
+        place = 0
+        while (opening := _OPENING.search(text, place)) is not None:
+            comment, declaration, slash, name = opening.groups()
+            place = opening.end()
+            if comment or declaration:
+                end = text.find("-->" if comment else ">", place)
+                if end < 0:
+                    break
+                place = end + (3 if comment else 1)
+                continue
+            tag, given = name.lower(), dict[str, str]()
+            while (found := _ATTRIBUTE.match(text, place)) is not None:
+                place = found.end()
+                if found[1]:
+                    value = next((part for part in found.groups()[1:] if part is not None), "")
+                    given.setdefault(found[1].lower(), unescape(value))
+            if not text.startswith(">", place):
+                # the page ends within a tag
+                break
+            place += 1
+            if slash:
+                self._end(tag)
+                continue
+            self._start(tag, given)
+            if tag in _RAW and text[place - 2] != "/":
+                closing = re.compile(rf"</{tag}(?=[\s/>])", re.IGNORECASE).search(text, place)
+                end = closing.start() if closing else len(text)
+                if tag == "style":
+                    self.found += _styled(text[place:end])
+                place = end
         self._send()
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attributes}
+    def _start(self, tag: str, given: Mapping[str, str]) -> None:
         for name in _REFERENCES.get(tag, ()):
             if given.get(name):
                 self.found.append(given[name])
@@ -109,8 +147,6 @@ class _Page(HTMLParser):
         match tag:
             case "base":
                 self.base = self.base or given.get("href", "")
-            case "style":
-                self._styled = True
             case "meta":
                 self._meta(given)
             case "form":
@@ -127,7 +163,7 @@ class _Page(HTMLParser):
                 self._area = given.get("name")
                 self._enter(self._area or "", "")
 
-    def handle_endtag(self, tag: str) -> None:
+    def _end(self, tag: str) -> None:
         match tag:
             case "form":
                 self._send()
@@ -135,12 +171,6 @@ class _Page(HTMLParser):
                 self._select = None
             case "textarea":
                 self._area = None
-            case "style":
-                self._styled = False
-
-    def handle_data(self, data: str) -> None:
-        if self._styled:
-            self.found += _styled(data)
 
     def _meta(self, given: Mapping[str, str]) -> None:
         name = given.get("name") or given.get("property", "")
@@ -167,14 +197,17 @@ class _Page(HTMLParser):
     def _option(self, given: Mapping[str, str]) -> None:
         if self._select is None or self._action is None:
             return
-        known = [name for name, _ in self._asked]
-        if self._select not in known:
-            self._asked.append((self._select, given.get("value", "")))
+        chosen = (self._select, given.get("value", ""))
+        known = self._chosen.get(self._select)
+        if known is None:
+            self._chosen[self._select] = len(self._asked)
+            self._asked.append(chosen)
         elif "selected" in given:
-            self._asked[known.index(self._select)] = (self._select, given.get("value", ""))
+            self._asked[known] = chosen
 
     def _enter(self, name: str, value: str) -> None:
         if name and self._action is not None:
+            self._chosen.setdefault(name, len(self._asked))
             self._asked.append((name, value))
 
     def _send(self) -> None:
@@ -183,4 +216,4 @@ class _Page(HTMLParser):
             address = self._action.partition("#")[0].partition("?")[0]
             # an empty action is the page's own address
             self.found.append(f"{address}?{urlencode(self._asked)}")
-        self._action, self._asked = None, []
+        self._action, self._asked, self._chosen = None, [], {}
