@@ -14,11 +14,14 @@ _RELATIVE = re.compile(
     rb"(?:/\*.{0,200}?\*/\s*)?['\"`](\.{1,2}(?:/[^'\"`\n$]{0,300})?|#[^'\"`\n$]{1,300})['\"`]"
 )
 _COMPUTED = re.compile(
-    rb"\b(?:require(?:\.resolve)?|import)\s*\(\s*(?!" + _LITERAL + rb"\s*[,)])[^\s)]"
-    rb"|(?<!typeof)(?:[=(,?:|&\[]|\breturn)\s*require\s*(?=[;,):|?&\n}\]])"
-    rb"|\bmodule\.require\b|\brequire\[|\bcreateRequire\s*\(|\bnew\s+Worker\s*\(|\bfork\s*\("
+    rb"require(?:\.resolve)?\s*\(\s*(?!" + _LITERAL + rb"\s*[,)])[^\s)]"
+    rb"|import\s*\(\s*(?!" + _LITERAL + rb"\s*[,)])[^\s)]"
+    rb"|module\.require\b|require\[|createRequire\s*\(|new\s+Worker\s*\(|\bfork\s*\("
 )
-"""Modules loaded by a name that the code makes up, or by somebody whom it hands `require`."""
+"""Modules loaded by a name that the code makes up."""
+_HANDED = re.compile(rb"require\s*(?=[;,):|?&\n}\]])")
+_TAKEN = re.compile(rb"(?:[=(,?:|&\[]|\breturn)\s*\Z")
+"""`require` as a value, which somebody may call with any name."""
 _BEGINNING = re.compile(rb"['\"`](\.{1,2}/[^'\"`\n$]{0,300})(?=['\"`$])")
 _NAMED = re.compile(rb"['\"`]((?:@[\w.-]{1,100}/)?[a-zA-Z0-9][\w.-]{0,100}/[^'\"`\n$]{0,300})(?=['\"`$])")
 _OWN = re.compile(
@@ -66,7 +69,7 @@ def leads(data: bytes) -> Leads:
     """What a JavaScript file with this text leads to."""
     relative = _texts(_RELATIVE.findall(data))
     beginnings: frozenset[str] = frozenset()
-    if _COMPUTED.search(data):
+    if _COMPUTED.search(data) or _hands_on(data):
         beginnings = _texts(_BEGINNING.findall(data)) | _texts(_NAMED.findall(data))
     beside: set[str] = set()
     followed = 0
@@ -78,6 +81,12 @@ def leads(data: bytes) -> Leads:
             beside.add(_path(match[1]))
     around = len(_OWN.findall(data)) > followed + len(_HARMLESS.findall(data))
     return Leads(relative, beginnings, frozenset(beside), around)
+
+
+def _hands_on(data: bytes) -> bool:
+    return any(
+        _TAKEN.search(data, max(0, match.start() - 40), match.start()) for match in _HANDED.finditer(data)
+    )
 
 
 def packages_by_path(data: bytes) -> tuple[frozenset[str], bool]:
