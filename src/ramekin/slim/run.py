@@ -279,8 +279,8 @@ class _Road:
         if config.architecture == here.architecture and config.os in ("", "linux"):
             return True
         self._note(
-            f"the image is for {config.os}/{config.architecture} and this machine is {here.architecture}: it "
-            "was not run"
+            f"the image is for {config.os}/{config.architecture} and this machine is "
+            f"{here.os}/{here.architecture}: it was not run"
         )
         return False
 
@@ -329,7 +329,9 @@ class _Road:
         lines = "\n".join(f"    {line}" for line in failed[:SHOWN] + more)
         asked = [one for one in trial.answers if one.probe != START or one.complaints]
         hint = "a probe says what is right (`status:`, `exit:`, `text:`); correct it, or the image"
-        if self.findings.course == "ends" and len(trial.answers) > 1:
+        if all(one.probe == START for one in trial.answers if one.complaints):
+            hint = "--env and --cmd (`env:`, `args:`) start the program so that it does its work"
+        elif self.findings.course == "ends" and len(trial.answers) > 1:
             hint = (
                 "the image's program comes to its end by itself, so each command had a container of its own, "
                 "where nothing else runs; `--cmd` and `--env` start the program otherwise"

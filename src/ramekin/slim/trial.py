@@ -38,6 +38,7 @@ SILENCE = 10.0
 """Seconds after which a program that neither listens nor ends is taken for one that works in silence."""
 _PAUSE = 0.02
 _HTTP_TIME = 5.0
+_LAST_PORT = 65535
 
 
 @dataclass(slots=True)
@@ -138,6 +139,9 @@ class _Attempt:
         """Start the program and, if it keeps running, put all probes to it."""
         begun = time.monotonic()
         answers: list[Answer] = []
+        if self._only_commands():
+            self.findings.course = "ends"
+            return answers, "ends", State(started=True, ended=0, full=False, listening=())
         wishes = Wishes(arguments=self.plan.arguments, env=self.plan.env)
         with self._sandbox(wishes) as running:
             try:
@@ -156,6 +160,11 @@ class _Attempt:
         # only now all that it printed has arrived
         self.log += running.log()
         return answers, course, state
+
+    def _only_commands(self) -> bool:
+        """Whether an image that names no program of its own is asked by commands alone."""
+        named = self.settings.entrypoint or self.settings.cmd or self.plan.arguments
+        return not named and bool(self.plan.probes) and all(isinstance(one, Run) for one in self.plan.probes)
 
     def _sandbox(self, wishes: Wishes) -> AbstractContextManager[Running]:
         return sandbox(
@@ -316,7 +325,12 @@ def exposed_ports(settings: Runtime) -> tuple[int, ...]:
     found = []
     for text in settings.exposed_ports or ():
         number, _, protocol = text.partition("/")
-        if number.isdecimal() and protocol in ("", "tcp"):
+        if (
+            number.isascii()
+            and number.isdecimal()
+            and 1 <= int(number) <= _LAST_PORT
+            and protocol in ("", "tcp")
+        ):
             found.append(int(number))
     return tuple(sorted(found))
 

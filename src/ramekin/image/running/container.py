@@ -18,6 +18,14 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for when an image does not say."""
 
 
+_MOST = (1 << 32) - 2
+"""The highest number of a user or group."""
+
+
+class NothingToRunError(UsageError):
+    """Neither the image nor the user says what to run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """A folder or file of the machine that is seen at `inside`."""
@@ -76,6 +84,9 @@ def identity(root: Path, user: str) -> Identity:
             f"the image has no user {name!r}",
             hint=_near(name, [known[0] for known in passwd], "it has "),
         )
+    for number in (name, group):
+        if number.isdecimal() and int(number) > _MOST:
+            raise UsageError(f"the image's user {user!r} is none", hint="numbers of users end at 4294967294")
     uid = int(row[2]) if row else int(name or 0)
     gid = int(row[3]) if row else 0
     more: tuple[int, ...] = ()
@@ -118,7 +129,7 @@ def container(root: Path, settings: Runtime, wishes: Wishes, *, terminal: bool) 
         entrypoint, default = wishes.entrypoint, ()
     command = (*entrypoint, *(wishes.arguments or default))
     if not command:
-        raise UsageError("the image does not say what to run", hint="give a command after --")
+        raise NothingToRunError("the image does not say what to run", hint="give a command after --")
     who = identity(root, settings.user if wishes.user is None else wishes.user)
     own = dict(entry.partition("=")[::2] for entry in settings.env or ())
     start = {"PATH": PATH, "HOME": who.home}

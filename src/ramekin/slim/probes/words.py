@@ -89,6 +89,8 @@ def port(text: str, *, where: str) -> int:
 
 
 def _words(text: str, where: str) -> tuple[str, ...]:
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageError(f"{where}: {text!r} is not UTF-8")
     try:
         words = tuple(shlex.split(text))
     except ValueError:

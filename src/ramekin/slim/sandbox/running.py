@@ -28,10 +28,18 @@ from pathlib import Path
 
 import msgspec
 
-from ramekin.errors import RamekinError, UsageError
+from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.oci import Runtime
 from ramekin.image.running import runtimes
-from ramekin.image.running.container import Container, Volume, Wishes, container, identity, require_program
+from ramekin.image.running.container import (
+    Container,
+    NothingToRunError,
+    Volume,
+    Wishes,
+    container,
+    identity,
+    require_program,
+)
 from ramekin.slim.observation import Observation
 from ramekin.slim.sandbox import recorded, wire
 from ramekin.slim.sandbox.commands import communicate
@@ -62,6 +70,7 @@ _OWN_FILES = ("hosts", "hostname", "resolv.conf")
 _PAUSE = 0.005
 _SHM = str(64 << 20)
 _AS_IT_SAYS, _WATCHED, _BOUNDED, _LISTENING = Wishes(), Watch(), Limits(), Readiness()
+_SIGNAL = re.compile(r"(?:SIG)?(.*?)(?:([+-])([0-9]{1,2}))?", re.DOTALL)
 _TAIL = 20
 """Lines of a log that an error shows."""
 
@@ -102,8 +111,7 @@ class Running:
         runtime: str,
         stack: ExitStack,
     ) -> None:
-        made = container(root.path, settings, wishes, terminal=False)
-        require_program(made)
+        made = _made(root, settings, wishes)
         self._root = root
         self._made = made
         self._limits = limits
@@ -438,6 +446,21 @@ class Running:
         return f"; it printed{before}:\n" + "\n".join(f"    {line}" for line in shown)
 
 
+def _made(root: Rootfs, settings: Runtime, wishes: Wishes) -> Container:
+    """What is to be run; errors tell how it is said here what that is."""
+    try:
+        made = container(root.path, settings, wishes, terminal=False)
+        require_program(made)
+    except NothingToRunError as error:
+        raise UsageError(error.message, hint="--cmd says what to run; --run puts commands to it") from None
+    except NotFoundError as error:
+        hint = (
+            None if wishes.entrypoint else "--cmd (`args:`) gives what stands in place of the image's own Cmd"
+        )
+        raise NotFoundError(error.message, hint=hint) from None
+    return made
+
+
 def _misses(found: list[tuple[str, str, str]]) -> tuple[Miss, ...]:
     return tuple(sorted(Miss(path.strip("/"), call, program) for path, call, program in found))
 
@@ -468,11 +491,15 @@ def _signal(text: str) -> int:
         return signal.SIGTERM
     if text.isdecimal() and 0 < int(text) < signal.NSIG:
         return int(text)
-    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    try:
-        return signal.Signals[name]
-    except KeyError:
-        raise UsageError(f"the image's stop signal {text!r} is none") from None
+    found = _SIGNAL.fullmatch(text.upper())
+    assert found is not None
+    name, sign, more = found.groups()
+    with suppress(KeyError):
+        # real-time signals are counted from either end, as in SIGRTMIN+3
+        number = signal.Signals[f"SIG{name}"] + int(f"{sign or ''}{more or 0}")
+        if not sign or signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            return number
+    raise UsageError(f"the image's stop signal {text!r} is none", hint="correct the image's StopSignal")
 
 
 def _rights_hint(runtime: str) -> str:
