@@ -9,11 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from shelf_of_units import contents
+from shelf_of_units import Files, contents, seen
 from support.containers import need, ramekin
+from support.elves import elf
 
 from ramekin.analyze.examine import rpm as examine
+from ramekin.image import layer
+from ramekin.image.oci import Runtime
 from ramekin.slim import rpm
+from ramekin.slim.rebuild import rebuild
+from ramekin.slim.units import Choice, Level, complete
 from ramekin.store.store import Store
 
 SPEC = """\
@@ -201,6 +206,24 @@ def test_the_databases_of_an_image_are_found_and_the_files_beside_them_go(
     assert gone == {f"{place}-wal", f"{place}-shm"}
     all_stay = rpm.records(found, BOTH | {"rpm:keys"}, everything)
     assert all_stay == ({place: data}, frozenset())
+
+
+def test_a_slim_image_has_the_packages_that_stay(store: Store, tmp_path: Path) -> None:
+    place = "var/lib/rpm/rpmdb.sqlite"
+    files: Files = {
+        "bin": "-> usr/bin",
+        "usr/bin/demo": elf(program=True),
+        "usr/share/idle/idle": "x",
+        place: database(tmp_path / "db", {**PACKAGES, "demo": ("/bin/demo", "/usr/share/demo/data")}),
+        f"{place}-wal": "",
+    }
+    found = contents(store, tmp_path, files, run=Runtime(cmd=("demo",), env=("PATH=/usr/bin",)))
+    for level in Level:
+        selection = complete(found, seen("usr/bin/demo", executed=("usr/bin/demo",)), Choice(level=level))
+        made = rebuild(found, selection, store=store).image
+        tree = layer.apply([layer.read(blob, store, spool=tmp_path) for blob in made.manifest().layers])
+        assert names(tree[place].read()) == ["demo"]
+        assert f"{place}-wal" not in tree
 
 
 # --- by rpm

@@ -2,9 +2,10 @@
 
 | record | what of it stays |
 |---|---|
-| dpkg: status, info/, status.d/ | packages of which a file stays; their lists name the files that are there |
+| dpkg: status, info/, status.d/ | packages of which a file stays; lists and sums name files that are there |
 | apk: installed | the same |
-| Python: RECORD | the lines of files that are there |
+| rpm: rpmdb.sqlite | packages of which a file stays; files that went are not installed (`rpm`) |
+| Python: RECORD | the lines of files that are there; metadata comes back where modules stay without it |
 | npm: node_modules/.package-lock.json | the packages whose folders are there |
 
 Nothing is invented: every line that stays was there before, but for the checksums of files that were written
@@ -17,15 +18,22 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from posixpath import normpath
 
 from ramekin.image.tree import Content, to_text
+from ramekin.slim import rpm
 from ramekin.slim.contents import Contents
 
 _INFO = "var/lib/dpkg/info/"
 _LISTED = "var/lib/dpkg/status.d/"
 _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
+_READ_WITH_STATUS = (_INFO + "format", "var/lib/dpkg/arch", "var/lib/dpkg/diversions")
+"""What dpkg reads beside: without `format` it looks for the lists of libraries by other names."""
+_CONFFILES = re.compile(rb"^Conffiles:[ \t]*\n((?:[ \t].*\n)*)", re.MULTILINE)
+_MANIFEST = re.compile(r"(?:.*/)?node_modules/(?:@[^/]+/)?[^/@]+/package\.json\Z", re.DOTALL)
+_NODE = (".js", ".cjs", ".mjs", ".node", ".wasm")
 _DOCUMENTS = re.compile(r"usr/share/doc/|var/lib/dpkg/")
 
 
@@ -39,24 +47,34 @@ class Records:
 
 
 def records(
-    contents: Contents, kept: Callable[[str], bool], present: frozenset[str], renewed: Mapping[str, Content]
+    contents: Contents, chosen: Callable[[str], bool], present: frozenset[str], renewed: Mapping[str, Content]
 ) -> Records:
-    """The records of an image of which the paths stay for which `kept` is true.
+    """The records of an image of which the paths stay for which `chosen` is true.
 
     `present` names the units of system packages that stay, as `dpkg:libc6`; `renewed` are files of which
     the content is another than the original's, whose checksums are written anew.
     """
     changed: dict[str, bytes] = {}
     gone: set[str] = set()
+    _metadata(contents, chosen, changed)
+    brought = frozenset(changed)
+
+    def kept(path: str) -> bool:
+        return chosen(path) or path in brought
+
     sums = _Sums(renewed)
     _dpkg(contents, kept, present, sums, changed, gone)
     _apk(contents, kept, present, sums, changed)
+    databases, beside = rpm.records(contents, present, lambda name: _is_there(contents, name, kept))
+    changed |= databases
+    gone |= beside
     for path in contents.paths:
         if path.endswith(".dist-info/RECORD") and kept(path):
             changed[path] = _record(contents, path, kept, sums)
         elif path.endswith("node_modules/.package-lock.json") and kept(path):
             changed[path] = _lock(contents, path, kept)
-    same = {path for path, data in changed.items() if contents.read(path) == data}
+    # a record that is as it was stays where the selection has it; where it does not, it comes back
+    same = {path for path, data in changed.items() if chosen(path) and contents.read(path) == data}
     return Records(
         {path: changed[path] for path in sorted(changed) if path not in same}, frozenset(gone), present
     )
@@ -67,7 +85,7 @@ def is_record(path: str) -> bool:
     return (
         path == "var/lib/dpkg/status"
         or path.startswith((_INFO, _LISTED))
-        or path in _APK
+        or path in (*_APK, *rpm.DATABASES)
         or path in ("var/lib/dpkg/diversions", "var/lib/dpkg/statoverride", "var/lib/dpkg/arch")
     )
 
@@ -83,14 +101,19 @@ def _dpkg(
     status = contents.read("var/lib/dpkg/status")
     if status:
         blocks = [block for block in status.split(b"\n\n") if block.strip()]
-        staying = [block for block in blocks if f"dpkg:{_package(block)}" in present]
+        staying = [
+            _conffiles(contents, block, kept) for block in blocks if f"dpkg:{_package(block)}" in present
+        ]
         changed["var/lib/dpkg/status"] = b"".join(block.strip(b"\n") + b"\n\n" for block in staying)
+        for path in _READ_WITH_STATUS:
+            if path in contents.files:
+                changed[path] = contents.read(path)
     for path in contents.below(_INFO.rstrip("/")):
         name, _, kind = path[len(_INFO) :].rpartition(".")
         if f"dpkg:{name.partition(':')[0]}" not in present:
             if name:
                 gone.add(path)
-        elif kind in ("list", "conffiles"):
+        elif kind in ("list", "conffiles", "md5sums"):
             changed[path] = _lines(contents, path, kind, kept, sums)
         elif name:
             gone.add(path)
@@ -101,6 +124,26 @@ def _dpkg(
             gone.add(path)
         elif path.endswith(".md5sums"):
             changed[path] = _lines(contents, path, "md5sums", kept, sums)
+
+
+def _conffiles(contents: Contents, block: bytes, kept: Callable[[str], bool]) -> bytes:
+    """A paragraph of status whose Conffiles are those that are there (deb-conffiles(5), dpkg-query(1))."""
+
+    def there(field: re.Match[bytes]) -> bytes:
+        lines = [
+            line
+            for line in field[1].split(b"\n")
+            if line and _is_there(contents, to_text(line.split()[0]), kept)
+        ]
+        return b"".join([b"Conffiles:\n", *(line + b"\n" for line in lines)]) if lines else b""
+
+    return _CONFFILES.sub(there, block.strip(b"\n") + b"\n")
+
+
+def _is_there(contents: Contents, name: str, kept: Callable[[str], bool]) -> bool:
+    """Whether what a database means by a name stays."""
+    place = _place(contents, name)
+    return place is not None and (place == "" or kept(place))
 
 
 def _package(block: bytes) -> str:
@@ -184,19 +227,51 @@ def _installed(contents: Contents, block: bytes, kept: Callable[[str], bool], su
     return b"\n".join(out)
 
 
+def _metadata(contents: Contents, kept: Callable[[str], bool], changed: dict[str, bytes]) -> None:
+    """The metadata of Python distributions and Node packages of which modules stay, where no rule kept it, as
+    at level files.
+    """
+    for path in contents.paths:
+        if kept(path):
+            continue
+        if path.endswith((".dist-info/METADATA", ".egg-info/PKG-INFO", ".egg-info")):
+            folder = path if path.endswith(".egg-info") else path.rpartition("/")[0]
+            beside = [f"{folder}/{name}" for name in ("RECORD", "top_level.txt")]
+            modules = _modules(contents, folder)
+        elif _MANIFEST.match(path):
+            folder, beside = path.rpartition("/")[0], []
+            inside = (name for name in contents.below(folder) if "/node_modules/" not in name[len(folder) :])
+            modules = (name for name in inside if name.endswith(_NODE))
+        else:
+            continue
+        if any(kept(name) for name in modules):
+            changed.update((name, contents.read(name)) for name in (path, *beside) if name in contents.files)
+
+
+def _modules(contents: Contents, folder: str) -> Iterator[str]:
+    """What a distribution with this folder of metadata has besides."""
+    site = folder.rpartition("/")[0]
+    record = contents.read(f"{folder}/RECORD")
+    if record:
+        names = (_recorded(site, line) for line in record.splitlines())
+        return (name for name in names if not name.startswith(folder + "/"))
+    tops = to_text(contents.read(f"{folder}/top_level.txt")).split()
+    return (f"{site}/{name}{end}" for name in tops for end in (".py", "/__init__.py"))
+
+
 def _record(contents: Contents, path: str, kept: Callable[[str], bool], sums: _Sums) -> bytes:
     """A RECORD with the files that are there (Recording Installed Projects, The RECORD file)."""
-    from posixpath import normpath
-
     site = path.rpartition("/")[0].rpartition("/")[0]
-    out = []
-    for line in contents.read(path).splitlines(keepends=True):
-        text = to_text(line)
-        name = text[1:].split('",', 1)[0].replace('""', '"') if text[:1] == '"' else text.split(",", 1)[0]
-        target = normpath(name if name.startswith("/") else f"/{site}/{name}").strip("/")
-        if kept(target):
-            out.append(_with_sum(line, sums, target))
-    return b"".join(out)
+    lines = contents.read(path).splitlines(keepends=True)
+    named = [(line, _recorded(site, line)) for line in lines]
+    return b"".join(_with_sum(line, sums, path) for line, path in named if kept(path))
+
+
+def _recorded(site: str, line: bytes) -> str:
+    """The path of the image that a line of a RECORD in a folder of modules means."""
+    text = to_text(line)
+    name = text[1:].split('",', 1)[0].replace('""', '"') if text[:1] == '"' else text.split(",", 1)[0]
+    return normpath(name if name.startswith("/") else f"/{site}/{name}").strip("/")
 
 
 def _with_sum(line: bytes, sums: _Sums, target: str) -> bytes:

@@ -158,7 +158,11 @@ class _Staying:
             while folder and folder not in found:
                 found.add(folder)
                 folder = folder.rpartition("/")[0]
-        shallow = {one for one in self.contents.children if one and one.count("/") < _SHALLOW}
+        shallow = {
+            one
+            for one in self.contents.children
+            if one and one.count("/") < _SHALLOW and _OF_PACKAGES.match(one) is None
+        }
         return frozenset(found | shallow | _emptied(self))
 
     def _seen_folders(self) -> Iterator[str]:
@@ -327,6 +331,10 @@ _NEEDLESS = re.compile(
     r"|.*/node_modules|.*/__pycache__|.*/(?:site|dist)-packages|var/lib/(?:apt|dpkg)|usr/share/[^/]+)/.+",
     re.DOTALL,
 )
+
+
+_OF_PACKAGES = re.compile(r"(?:.*/)?node_modules/.+", re.DOTALL)
+"""Folders that are packages by being there: npm lists empty ones, and calls them extraneous or invalid."""
 
 
 def _emptied(staying: _Staying) -> set[str]:

@@ -155,6 +155,8 @@ def leaner(contents: Contents, selection: Selection, catalog: Catalog) -> dict[s
             continue
         if choice is not Symbols.DROP and catalog.units[reason.unit].kind == AUTHOR:
             continue
+        if reason.unit.startswith("rpm:"):  # whose digests of files are signed
+            continue
         folder, _, name = path.rpartition("/")
         beside = (f"{folder}/{dot}{name}{end}" for end in _WHOLE_FILE for dot in ("", "."))
         if any(one.strip("/") in kept for one in beside) or f"{path.rpartition('.so')[0]}.chk" in kept:
