@@ -457,6 +457,7 @@ def _files(name: str, reasons: Mapping[str, Reason], contents: Contents) -> Tabl
             for path in order[:MOST]
         ),
         f"The {MOST:,} largest of {len(order):,}." if len(order) > MOST else "",
+        len(order),
     )
 
 
@@ -480,6 +481,7 @@ def _observed(slimmed: Slimmed) -> Table:
             for path, how in sorted(rows.items())[:MOST]
         ),
         f"The first {MOST:,} of {len(rows):,}." if len(rows) > MOST else "",
+        len(rows),
     )
 
 

@@ -27,6 +27,8 @@ from ramekin.slim.verify import HARMLESS, Lookup
 
 MISSES, OBSERVATION = "misses.json", "observation.json"
 _PAUSE = 0.1
+_LOOK = 0.5
+"""Seconds between two looks at whether the program still runs."""
 _PATIENCE = 60.0
 
 
@@ -95,8 +97,11 @@ def _announce(running: Running, say: Callable[[str], None], over: threading.Even
 
 def _wait(running: Running, seconds: float | None, over: threading.Event) -> None:
     end = None if seconds is None else time.monotonic() + seconds
-    while running.alive() and (end is None or time.monotonic() < end) and not over.wait(_PAUSE):
-        pass
+    while running.alive() and not over.is_set():
+        left = _LOOK if end is None else end - time.monotonic()
+        if left <= 0:
+            return
+        over.wait(min(left, _LOOK))
 
 
 def _record(slimmed: Slimmed, lookups: tuple[Lookup, ...], folder: Path) -> None:

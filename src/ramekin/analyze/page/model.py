@@ -73,6 +73,7 @@ class Table(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     rows: tuple[tuple[str | int | None, ...], ...]
     note: str = ""
+    total: int = 0
 
 
 class Matrix(msgspec.Struct, frozen=True):

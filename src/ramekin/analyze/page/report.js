@@ -223,7 +223,7 @@
         const next = step && tabs.children[(n + step + there.length) % there.length];
         if (next) { next.focus(); next.click(); }
       },
-    }, `${table.name} (${count(table.rows.length)})`)));
+    }, `${table.name} (${count(table.total || table.rows.length)})`)));
 
     function choose(table, tab) {
       Object.assign(state, { table, sort: null, down: true, shown: SHOWN });
