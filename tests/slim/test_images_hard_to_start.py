@@ -106,3 +106,18 @@ def test_workdirs_are_made_where_the_image_has_none(tmp_path: Path) -> None:
         with started(root, "sleep", "1000", wishes=Wishes(workdir=place), user="web") as running:
             done = running.exec(["sh", "-c", "pwd && echo x > here && cat here"])
             assert (done.code, done.stdout.decode().endswith("\nx\n")) == (0, True)
+
+
+def test_accounts_behind_links_are_those_of_the_image(tmp_path: Path) -> None:
+    root = box(tmp_path).path
+    (root / "real").mkdir()
+    (root / "etc/passwd").rename(root / "real/passwd")
+    (root / "etc/passwd").symlink_to("/real/passwd")
+    (root / "etc/group").unlink()
+    (root / "etc/group").symlink_to("../../../../../../etc/group")
+    found = identity(root, "web")
+    assert (found.uid, found.gid, found.groups) == (998, 997, ())
+    (root / "etc/passwd").unlink()
+    (root / "etc/passwd").symlink_to("passwd")
+    with pytest.raises(UsageError, match="the image has no user 'web'"):
+        identity(root, "web")

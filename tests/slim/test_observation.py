@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramekin.errors import FormatError
+from ramekin.errors import FormatError, RamekinError
 from ramekin.slim import observation
 from ramekin.slim.observation import Observation
 
@@ -100,3 +102,46 @@ def test_observations_of_two_images_do_not_go_together() -> None:
 def test_something_else_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(FormatError, match=r"seen\.json"):
         observation.decode(data, "seen.json")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ('"opend": ["etc/passwd"]', "opend"),
+        ('"opened": ["a"], "opened": ["b"]', "`opened` stands there twice"),
+        ('"opened": ["usr//bin"]', "opened: 'usr//bin' is not how a path is written"),
+        ('"tested": ["./usr"]', "tested: './usr' is not how a path is written"),
+        ('"executed": [""]', "executed: '' is not how a path is written"),
+        ('"missing": ["a\\u0000b"]', "missing: .* is not how a path is written"),
+        ('"healed": ["\\ud800"]', "healed: .* is no path"),
+        ('"image": "web"', "image: 'web' is no digest"),
+        ('"platform": "amd64"', "platform: 'amd64' is no platform"),
+        ('"syscalls": ["socket:x"]', "syscalls: 'socket:x' is no system call"),
+        ('"capabilities": ["rm -rf"]', "capabilities: 'rm -rf' is no capability"),
+        ('"probes": ["\\ud800"]', "probes: .* is no text"),
+    ],
+)
+def test_what_nobody_would_read_of_an_edited_file_is_said(fields: str, said: str) -> None:
+    with pytest.raises(FormatError, match=said) as caught:
+        observation.decode(f'{{"version": 1, {fields}}}'.encode(), "seen.json")
+    assert "seen.json" in caught.value.message
+    assert "correct it" in (caught.value.hint or "")
+
+
+def test_a_file_without_a_version_or_of_another_one_is_refused() -> None:
+    with pytest.raises(FormatError, match="it has no `version`"):
+        observation.decode(b'{"opened": []}', "seen.json")
+    with pytest.raises(FormatError, match="version 2, and this program knows 1"):
+        observation.decode(b'{"version": 2, "news": 1}', "seen.json")
+
+
+def test_lists_need_not_be_in_order() -> None:
+    found = observation.decode(b'{"version": 1, "opened": ["b", "a", "b"]}', "seen.json")
+    assert found.opened == ("a", "b")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), tmp_path / "nothing"):
+        with pytest.raises(RamekinError, match=str(place)):
+            observation.read(place)

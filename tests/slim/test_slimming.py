@@ -326,6 +326,11 @@ def test_an_observation_of_another_image_is_used_and_that_is_said(store: Store) 
     with slimmed(store, newer, observation=seen) as found:
         assert "usr/share/greetings/hello" in kept(found)
         assert any("the observation is of another image" in note for note in found.notes)
+        assert not any("are not in the image" in note for note in found.notes)
+    edited = observation.Observation(opened=("srv/gone.html", "usr/bin/nothing", "srv/index.html"))
+    with slimmed(store, newer, observation=edited) as found:
+        said = "2 paths of the observation are not in the image, such as /srv/gone.html"
+        assert said in found.notes
 
 
 def test_a_slim_image_that_does_not_start_is_a_difference_and_its_reason_is_found(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
@@ -347,6 +348,8 @@ def _one(
     place = reference.parse(settings.image)
     target = _target(settings)
     request = _request(settings, jobs)
+    for path in (settings.observation, settings.report, settings.seccomp):
+        _require_place(path)
     with ExitStack() as stack:
         progress = stack.enter_context(terminal.progress())
         opened = stack.enter_context(transports.read(place, plain_http=plain_http, progress=progress))
@@ -412,10 +415,7 @@ def _observation(path: Path | None) -> Any:
 
     if path is None or not path.exists():
         return None
-    try:
-        return observation.decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise RamekinError(f"{path} cannot be read: {error.strerror}") from None
+    return observation.read(path)
 
 
 def _write_all(
@@ -482,6 +482,20 @@ def _beside(target: Reference | None, ending: str) -> Path | None:
         return None
     place = Path(target.location)
     return place.with_name(f"{place.name}.{ending}")
+
+
+def _require_place(path: Path | None) -> None:
+    """`RamekinError` when a file cannot be written where it shall go, before anything else takes its time."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise RamekinError(f"{path} cannot be written: it is a folder", hint="name a file")
+    if not path.parent.is_dir():
+        raise RamekinError(
+            f"{path} cannot be written: there is no folder {path.parent}", hint="make it first"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise RamekinError(f"{path} cannot be written: permission denied")
 
 
 def _put(path: Path, data: bytes) -> None:

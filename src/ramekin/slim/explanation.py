@@ -153,6 +153,7 @@ def answer(explanation: Explanation, target: str) -> tuple[str, ...]:
 
     A unit may be named without its kind. `NotFoundError` when the original never had it.
     """
+    target = _plain(target)
     lines = tuple(_of_path(explanation, target)) if target.startswith("/") else ()
     lines = lines or tuple(_of_unit(explanation, target))
     if lines:

@@ -7,14 +7,20 @@ known. The same observation always has the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
-from ramekin.errors import FormatError
+from ramekin.errors import FormatError, RamekinError
 
 VERSION = 1
+FILE_LIMIT = 256 << 20
+"""Bytes that an observation may have: a million paths, and more."""
 
 Exposure = Literal["", "fanotify", "seccomp"]
 """What watched the container; nothing for an observation that nobody made."""
@@ -55,8 +61,6 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
 _PATHS = ("probes", "executed", "opened", "tested", "healed", "missing", "written", "listening")
 _NAMES = ("syscalls", "capabilities")
-
-_DECODER = msgspec.json.Decoder(Observation)
 
 
 def ordered(observation: Observation) -> Observation:
@@ -109,25 +113,88 @@ def encode(observation: Observation) -> bytes:
     return json.dumps(document, indent=1).encode("ascii") + b"\n"
 
 
+def read(path: Path) -> Observation:
+    """The observation in a file; `RamekinError` when there is none, or the file cannot be read."""
+    try:
+        # which does not wait for whom a pipe would need
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise FormatError(f"{path} is no file, and so no observation")
+            data = stream.read(FILE_LIMIT + 1)
+    except OSError as error:
+        raise RamekinError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > FILE_LIMIT:
+        raise FormatError(f"{path} is not an observation: it has more than {FILE_LIMIT >> 20} MiB")
+    return decode(data, str(path))
+
+
 def decode(data: bytes, where: str) -> Observation:
-    """Read an observation; `FormatError` naming `where` when it is none, or one of a newer version."""
+    """Read an observation; `FormatError` naming `where` and the field when it is none, or a newer one.
+
+    People may have edited it: what nobody would read is refused, for what is not seen there is left out of
+    the image.
+    """
     import json
 
+    hint = "correct it, or observe the image again with `ramekin slim`"
     try:
         # the standard library's reader, as file names may hold lone surrogates
-        document = json.loads(data)
-        observation = msgspec.convert(document, type=Observation, strict=True)
+        document = json.loads(data, object_pairs_hook=_once)
+        version = document.get("version") if isinstance(document, dict) else None
+        if isinstance(version, int) and version != VERSION:
+            raise FormatError(
+                f"{where} is an observation of version {version}, and this program knows {VERSION}",
+                hint="observe the image again, or take a newer ramekin",
+            )
+        if isinstance(document, dict) and version is None:
+            raise ValueError("it has no `version`")
+        observation = msgspec.convert(document, type=_Strict, strict=True)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
-        raise FormatError(
-            f"{where} is not an observation: {error}", hint="observe the image again with `ramekin slim`"
-        ) from None
-    if observation.version != VERSION:
-        raise FormatError(
-            f"{where} is an observation of version {observation.version}, and this program knows {VERSION}",
-            hint="observe the image again, or take a newer ramekin",
-        )
-    for name in ("opened", "executed", "tested", "healed", "missing", "written"):
-        for path in getattr(observation, name):
-            if path.startswith("/") or ".." in path.split("/"):
-                raise FormatError(f"{where}: {name}: {path!r} is not a path below the image's root")
-    return ordered(observation)
+        raise FormatError(f"{where} is not an observation: {error}", hint=hint) from None
+    for name, check in _CHECKS.items():
+        given = getattr(observation, name)
+        for one in (given,) if isinstance(given, str) else given:
+            if (wrong := check(one)) is not None:
+                raise FormatError(f"{where}: {name}: {one!r} {wrong}", hint=hint)
+    plain = {name: getattr(observation, name) for name in Observation.__struct_fields__}
+    return ordered(Observation(**plain))
+
+
+class _Strict(Observation, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """An observation as a file must have it."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        again = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"`{again}` stands there twice")
+    return fields
+
+
+def _path(text: str) -> str | None:
+    if text.startswith("/") or ".." in text.split("/"):
+        return "is not a path below the image's root"
+    if not text or "\0" in text or any(part in ("", ".") for part in text.split("/")):
+        return "is not how a path is written, as in usr/bin/tool"
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "is no path"
+    return None
+
+
+def _is(pattern: str, what: str) -> Callable[[str], str | None]:
+    compiled = re.compile(pattern)
+    return lambda text: None if compiled.fullmatch(text) else f"is no {what}"
+
+
+_CHECKS: Mapping[str, Callable[[str], str | None]] = {
+    **dict.fromkeys(("opened", "executed", "tested", "healed", "missing", "written"), _path),
+    "image": _is(r"|[a-z0-9]+:[0-9a-f]{32,128}", "digest"),
+    "platform": _is(r"|[\w.-]+(?:/[\w.-]+){1,2}", "platform, as in linux/amd64"),
+    **dict.fromkeys(("probes", "listening"), _is(r"(?s)[^\ud800-\udfff]*", "text")),
+    "syscalls": _is(r"[a-z0-9_]+|socket:[0-9]{1,10}", "system call"),
+    "capabilities": _is(r"CAP_[A-Z_]+", "capability, as in CAP_CHOWN"),
+}

@@ -285,7 +285,17 @@ class _Road:
         return False
 
     def _check_observation(self, observation: Observation | None) -> None:
-        if observation is None or not observation.image:
+        if observation is None:
+            return
+        absent = sorted(path for path in observation.used if self.contents.resolve(path) is None)
+        absent = [path for path in absent if path not in self.contents.files]
+        if absent:
+            self._note(
+                f"{len(absent)} paths of the observation are not in the image, such as /{absent[0]}"
+                if len(absent) > 1
+                else f"a path of the observation is not in the image: /{absent[0]}"
+            )
+        if not observation.image:
             return
         digest = str(self.contents.image.root.digest)
         if observation.image != digest:

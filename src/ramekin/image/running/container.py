@@ -76,8 +76,8 @@ class Container:
 def identity(root: Path, user: str) -> Identity:
     """What a `User` of a config means by the passwd and group files below `root` (config.md, User)."""
     name, _, group = user.partition(":")
-    passwd = list(_rows(root / "etc/passwd", 7))
-    groups = list(_rows(root / "etc/group", 4))
+    passwd = list(_rows(resolved(root, "/etc/passwd"), 7))
+    groups = list(_rows(resolved(root, "/etc/group"), 4))
     row = next((row for row in passwd if (name or "0") in (row[0], row[2])), None)
     if row is None and name and not name.isdecimal():
         raise UsageError(
@@ -112,9 +112,9 @@ def _near(word: str, known: Iterable[str], otherwise: str) -> str | None:
     return f"{otherwise}{', '.join(candidates)}" if candidates else None
 
 
-def _rows(path: Path, width: int) -> Iterator[list[str]]:
-    """The well-formed rows of an account file; a link that leaves the image is not followed."""
-    if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
+def _rows(path: Path | None, width: int) -> Iterator[list[str]]:
+    """The well-formed rows of an account file, if there is one."""
+    if path is None:
         return
     for line in path.read_text(errors="replace").splitlines():
         row = line.split(":")
