@@ -52,7 +52,7 @@ class Application:
     @property
     def home(self) -> Path:
         """The folder of what it has from another application, or its own."""
-        return HERE / self.settings.get("like", self.name)
+        return HERE / str(self.settings.get("like", self.name))
 
     @property
     def layout(self) -> Path:

@@ -182,7 +182,7 @@ def test_at_level_files_node_follows_requires(store: Store, tmp_path: Path) -> N
 
 def test_gems_stay_with_those_that_they_depend_on(store: Store, tmp_path: Path) -> None:
     home = "usr/local/bundle"
-    gems = {
+    gems: Files = {
         f"{home}/{path}": text
         for name, depends in (("rack", ()), ("web", ("rack",)), ("idle", ()))
         for path, text in (
@@ -241,6 +241,26 @@ def test_the_library_of_ruby_stays_with_its_interpreter(store: Store, tmp_path: 
     found = select(store, tmp_path, files, "usr/local/bin/ruby")
     assert found.kept["usr/local/lib/ruby/3.3.0/json.rb"].rule == "runtime"
     assert "usr/local/share/ri/3.3.0/system/x" in found.dropped
+
+
+def test_node_packages_of_the_system_stay_with_those_that_they_require(store: Store, tmp_path: Path) -> None:
+    shared = "usr/share/nodejs"
+    told: Files = {
+        f"{shared}/fetch/package.json": package_json("fetch", dependencies={"forms": "1"}),
+        f"{shared}/fetch/index.js": "",
+        f"{shared}/fetch/body.js": "require('forms')\n",
+        f"{shared}/forms/package.json": package_json("forms"),
+        f"{shared}/forms/index.js": "",
+        f"{shared}/idle/package.json": package_json("idle"),
+        f"{shared}/idle/index.js": "",
+    }
+    packages = {
+        f"node-{name}": ("", [path for path in told if path.startswith(f"{shared}/{name}/")])
+        for name in ("fetch", "forms", "idle")
+    }
+    found = select(store, tmp_path, {**told, **dpkg(packages)}, f"{shared}/fetch/index.js")
+    assert {f"{shared}/fetch/body.js", f"{shared}/forms/index.js"} <= found.kept.keys()
+    assert f"{shared}/idle/index.js" in found.dropped
 
 
 RAKE: Files = {

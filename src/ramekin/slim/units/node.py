@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramekin.closure.evidence import languages
 from ramekin.image.tree import Kind
-from ramekin.slim.units.catalog import AUTHOR, NODE, Known
+from ramekin.slim.units.catalog import AUTHOR, NODE, SYSTEM, Known
 from ramekin.slim.units.javascript import leads, packages_by_path
 from ramekin.slim.units.table import rule
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ramekin.slim.units.completion import Completion
 
 _SOURCES = (".js", ".mjs", ".cjs", ".ts", ".jsx", ".tsx")
-_MODULES = (*_SOURCES, ".mts", ".cts", ".coffee")
+_MODULES = (*_SOURCES, ".mts", ".cts")
 """What is read by requiring it, and by nothing else."""
 _SERVED = (*_SOURCES, ".json", ".html", ".yaml", ".yml", ".toml", ".conf")
 """The author's files that may name files of packages by their paths."""
@@ -75,7 +75,7 @@ class NodeRules:
                 if self._all.unwanted(path, unit) is None:
                     self._all.keep(path, name, because, sought=False)
             for stem, path in self._asked.pop(unit.name, ()):
-                self._beginning(unit, unit.root, stem[len(unit.root) + 1 :], path)
+                self._beginning(unit, unit.root, posixpath.relpath(stem, unit.root), path)
         for other in _required(self._manifest(unit.root)):
             self._require(other, unit.root, f"{unit.name} requires it", "required")
 
@@ -97,6 +97,9 @@ class NodeRules:
             named |= {str(one) for one in commands.values()}
         elif isinstance(commands, str):
             named.add(commands)
+        folders = told.get("directories")
+        if isinstance(folders, dict) and isinstance(folders.get("bin"), str):
+            named.add(f"{folders['bin']}/*")
         for name in sorted(named):
             stem = posixpath.normpath(f"{unit.root}/{name}")
             if "*" in name:
@@ -111,7 +114,9 @@ class NodeRules:
         found = self._package(name, folder)
         if found is None:
             return False
-        unit, manifest = found
+        unit, manifest, links = found
+        for link in links:
+            self._all.keep(link, "link", f"it leads to /{manifest}", sought=False, enter=False)
         if unit is None:
             self._all.keep(manifest, "import", because)
             return True
@@ -120,15 +125,12 @@ class NodeRules:
             self._main(unit, because)
         return True
 
-    def _package(self, name: str, folder: str) -> tuple[Known | None, str] | None:
-        """The package, and its manifest, that a name means to a file in `folder`; links to it stay."""
+    def _package(self, name: str, folder: str) -> tuple[Known | None, str, tuple[str, ...]] | None:
+        """The package that a name means to a file in `folder`, its manifest, and the links to it."""
         for place in self._places(folder):
             links, manifest = self._all.contents.way(f"/{place}/{name}/package.json")
-            if manifest is None or manifest not in self._all.of:
-                continue
-            for link in links:
-                self._all.keep(link, "link", f"it leads to /{manifest}", sought=False, enter=False)
-            return self._roots.get(manifest.rpartition("/")[0]), manifest
+            if manifest is not None and manifest in self._all.of:
+                return self._roots.get(manifest.rpartition("/")[0]), manifest, links
         return None
 
     def _places(self, folder: str) -> Iterator[str]:
@@ -146,17 +148,28 @@ class NodeRules:
     # --- what a file leads to
 
     def file(self, path: str, unit: Known) -> None:
-        """Follow what a source, or the author's package.json, requires."""
+        """Follow what a source, or the author's package.json, requires; of the system's packages what theirs
+        requires of others.
+        """
+        folder, _, name = path.rpartition("/")
+        if unit.kind == SYSTEM and name == "package.json" and path.startswith(_GLOBAL) and self._all.whole:
+            for other in _required(self._manifest(folder)):
+                self._require(other, folder, f"/{path} requires it", "required")
         if unit.kind not in (AUTHOR, NODE):
             return
-        folder, _, name = path.rpartition("/")
         if unit.kind == AUTHOR and self._all.whole:
             if name == "package.json":
-                for other in _required(self._manifest(folder)):
+                told = self._manifest(folder)
+                for other in _required(told):
                     self._require(other, folder, f"/{path} requires it", "required")
+                for other in sorted(packages_by_path(json.dumps(told.get("scripts")).encode())[0]):
+                    self._entirely(other, folder, path)
             if name.endswith(_SERVED) and not _OF_TOOLS.match(name):
                 self._by_path(path, folder)
         if not self._is_source(path):
+            return
+        if unit.kind == NODE and self._all.contents.size(path) > _TEXT:
+            self._complete(unit, f"/{path} is too large to look into")
             return
         data = self._all.text(path, _TEXT)
         required = sorted(languages.node(data))
@@ -189,13 +202,17 @@ class NodeRules:
         """Packages whose files the author's file names by path, to serve them for one, stay entire."""
         names, otherwise = packages_by_path(self._all.text(path))
         for name in sorted(names):
-            found = self._package(name, folder)
-            if found is not None and found[0] is not None:
-                self._complete(found[0], f"/{path} names it by its path")
-            else:
-                otherwise = True
+            otherwise |= not self._entirely(name, folder, path)
         if otherwise:
             self._everything()
+
+    def _entirely(self, name: str, folder: str, path: str) -> bool:
+        """Have the package of a name stay entire, if it stays; whether there is one."""
+        found = self._package(name, folder)
+        if found is None or found[0] is None:
+            return False
+        self._complete(found[0], f"/{path} names it by its path")
+        return True
 
     def _everything(self) -> None:
         """Have every package that is used stay entire."""
@@ -212,12 +229,12 @@ class NodeRules:
             self._all.fill(unit, "node-package", because)
 
     def _deep(self, specifier: str, folder: str, path: str) -> None:
-        """Follow `moment/locale/fr`, or with such a beginning all that begins with it."""
+        """Follow `moment/locale/fr`, or with such a beginning all that begins so, where its package stays."""
         package = _package_of(specifier)
         found = self._package(package, folder)
         if found is None:
             return
-        unit, manifest = found
+        unit, manifest, _ = found
         root = manifest.rpartition("/")[0]
         stem = posixpath.normpath(f"{root}/{specifier[len(package) + 1 :]}")
         if unit is None or not self._all.whole:
@@ -225,7 +242,7 @@ class NodeRules:
         elif unit.name not in self._all.begun:
             self._asked.setdefault(unit.name, []).append((stem, path))
         else:
-            self._beginning(unit, root, stem[len(root) + 1 :], path)
+            self._beginning(unit, root, specifier[len(package) + 1 :], path)
 
     def _beginning(self, unit: Known, folder: str, text: str, path: str) -> None:
         """Keep what a path from a folder of the package means: a file, a folder, or all that begins so."""
@@ -233,9 +250,9 @@ class NodeRules:
         if stem == unit.root or not stem.startswith(unit.root + "/"):
             if unit.root.startswith(stem):
                 self._complete(unit, f"/{path} looks through it")
-        elif stem in self._all.contents.children:
+        elif self._come(stem, path) or stem in self._all.contents.children:
             self._below(unit, stem, f"/{path} makes up names in that folder")
-        elif not self._come(stem, path):
+        else:
             self._start_with(unit, stem, f"/{path} makes up names that begin so")
 
     def _below(self, unit: Known, folder: str, because: str) -> None:
