@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
     printf("mount %s\\n", mount("none", "/tmp", "tmpfs", 0, 0) ? "refused" : "DONE");
     printf("raw %s\\n", socket(AF_INET, SOCK_RAW, 1) < 0 ? "refused" : "DONE");
     printf("packet %s\\n", socket(AF_PACKET, SOCK_RAW, 0) < 0 ? "refused" : "DONE");
+    printf("vsock %s\\n", socket(40, SOCK_STREAM, 0) < 0 ? "refused" : "DONE");
     printf("chroot %s\\n", chroot("/tmp") ? "REFUSED" : "done");
     return 0;
 }
@@ -61,7 +62,7 @@ def test_settings_of_the_machine_cannot_be_written_nor_anything_mounted(root: Ro
         said = running.exec(["tries", *there]).stdout.decode().splitlines()
     assert said == [
         *(f"{path} closed" for path in there),
-        *("mount refused", "raw refused", "packet refused", "chroot done"),
+        *("mount refused", "raw refused", "packet refused", "vsock refused", "chroot done"),
     ]
     with started(root, "sh", "-c", f"tries {' '.join(there)}; exec sleep 1000", runtime=runtime) as running:
         while (text := running.log().decode()).count("\n") < len(said) and running.alive():

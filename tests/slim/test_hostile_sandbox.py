@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,3 +115,60 @@ def test_a_program_may_listen_on_more_sockets_than_anybody_names(root: Rootfs) -
         assert len(names) == 900
         assert "unix:/run/0-\\xff" in names
         assert len(running.observation().listening) == 900
+
+
+GOES_DEEP = r"""
+#include <sys/stat.h>
+#include <unistd.h>
+int main(void) {
+    chdir("/tmp");
+    for (int i = 0; i < 600; i++) { mkdir("a-folder-in-a-folder", 0700); chdir("a-folder-in-a-folder"); }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("by", [Watching.FANOTIFY, Watching.SECCOMP])
+def test_a_program_may_make_folders_deeper_than_any_path_is_long(root: Rootfs, by: Watching) -> None:
+    install(root, "deep", GOES_DEEP)
+    with started(root, "deep", watch=Watch(by=by)) as running:
+        while running.alive():
+            pass
+        assert "tmp/a-folder-in-a-folder" in running.observation().written
+
+
+def test_what_is_written_and_removed_all_the_time_can_be_asked_for(root: Rootfs) -> None:
+    script = "while :; do mkdir -p /tmp/a/b/c /tmp/d/e; rm -rf /tmp/a /tmp/d; done"
+    (root.path / "usr/bin/mkdir").symlink_to("busybox")
+    (root.path / "usr/bin/rm").symlink_to("busybox")
+    with started(root, "sh", "-c", script, watch=Watch()) as running:
+        for _ in range(30):
+            running.record()
+        assert running.alive()
+
+
+SCRATCH = """
+import subprocess, sys, time
+from pathlib import Path
+from ramekin.slim import scratch
+scratch.MEMORY = Path(sys.argv[1])
+with scratch.scratch(0, Path(sys.argv[1])) as folder:
+    (folder / "closed").mkdir(mode=0)
+    writer = "for n in 1 2 3 4 5 6 7 8 9 10; do mkdir -p $0/late-$n; sleep 0.03; done"
+    subprocess.Popen(["sh", "-c", writer, str(folder)], start_new_session=True)
+    print(folder, flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_folder_goes_with_its_process_though_others_still_write_to_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRATCH, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        assert folder.is_dir()
+        process.kill()
+    deadline = time.monotonic() + 10
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(tmp_path.iterdir()) == []

@@ -121,3 +121,21 @@ def test_accounts_behind_links_are_those_of_the_image(tmp_path: Path) -> None:
     (root / "etc/passwd").symlink_to("passwd")
     with pytest.raises(UsageError, match="the image has no user 'web'"):
         identity(root, "web")
+
+
+def test_a_program_that_ends_though_it_should_serve_is_told_to_stay(store: Store) -> None:
+    need_root()
+    away = pantries.image(store, cmd=("httpd", "-p", "8000", "-h", "/srv"))
+    with slimmed(store, away) as found:
+        assert any("exposes port 8000" in note and "foreground" in note for note in found.notes)
+    with pytest.raises(run.ProbesFailError) as caught, slimmed(store, away, "- get: /"):
+        pass
+    assert "has to stay in the foreground" in (caught.value.hint or "")
+
+
+def test_a_program_that_needs_a_terminal_is_told_that_there_is_none(store: Store) -> None:
+    need_root()
+    image = pantries.image(store, cmd=("sh", "-c", "test -t 0 || { echo no tty here; exit 1; }"), expose=None)
+    with pytest.raises(run.ProbesFailError) as caught, slimmed(store, image):
+        pass
+    assert "there is no terminal here" in (caught.value.hint or "")

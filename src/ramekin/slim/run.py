@@ -40,8 +40,9 @@ from ramekin.slim.probes.model import Plan
 from ramekin.slim.rebuild import Layers, Rebuilt, rebuild
 from ramekin.slim.sandbox.plan import Limits, Watch, Watching
 from ramekin.slim.sandbox.rootfs import Rootfs, unpacked
+from ramekin.slim.sandbox.running import end_hint
 from ramekin.slim.scratch import scratch
-from ramekin.slim.trial import Findings, Trial, attempt, failures
+from ramekin.slim.trial import Findings, Trial, attempt, exposed_ports, failures
 from ramekin.slim.units import Choice, Selection, complete
 from ramekin.slim.units.catalog import catalog, source_of
 from ramekin.slim.units.completion import Completion
@@ -234,6 +235,7 @@ class _Road:
             root = self._lay_out()
             watch = self._watch() if observation is None else Watch(by=Watching.NONE)
             self._require(self._try(root, watch, "observe the original"))
+            self._mention_end()
             if observation is None:
                 observation = self._named(self.originals[0].observation)
             selection, rebuilt = self._make_while_asking(observation, root)
@@ -339,8 +341,11 @@ class _Road:
         lines = "\n".join(f"    {line}" for line in failed[:SHOWN] + more)
         asked = [one for one in trial.answers if one.probe != START or one.complaints]
         hint = "a probe says what is right (`status:`, `exit:`, `text:`); correct it, or the image"
-        if all(one.probe == START for one in trial.answers if one.complaints):
+        start = next((one for one in trial.answers if one.probe == START and one.complaints), None)
+        if start is not None:
             hint = "--env and --cmd (`env:`, `args:`) start the program so that it does its work"
+            if "exit" in start.fields:
+                hint = end_hint(int(start.fields["exit"]), trial.log.encode()) or hint
         elif self.findings.course == "ends" and len(trial.answers) > 1:
             hint = (
                 "the image's program comes to its end by itself, so each command had a container of its own, "
@@ -363,6 +368,15 @@ class _Road:
                 probes=tuple(names),
             )
         )
+
+    def _mention_end(self) -> None:
+        """A program that ends may be one that goes to the background, of which nothing is seen."""
+        ports = exposed_ports(self.settings)
+        if self.findings.course == "ends" and ports:
+            self._note(
+                f"the program comes to its end by itself, though its image exposes port {ports[0]}: if it "
+                "goes to the background, say by --cmd that it stays in the foreground"
+            )
 
     def _mention_masks(self, expected: Mapping[str, Expected]) -> None:
         decisive = sorted(probe for probe, one in expected.items() if {"status", "exit"} & set(one.masked))
@@ -444,7 +458,9 @@ class _Road:
                 differences = compare.compare(expected, trial.answers)
             else:
                 self.originals.pop()
-        if differences and not grave and not verify.explained(lookups):
+        if differences and grave:
+            lookups = (*lookups, *verify.left_out(trial, differences, gone, expected))
+        elif differences and not verify.explained(lookups):
             lookups = (*lookups, *verify.listed(trial, differences, gone, expected))
         return Round(
             number=number,

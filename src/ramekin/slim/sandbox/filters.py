@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,9 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _X32 = 0x40000000
 """Numbers from here on are of x86-64's x32."""
 
+_REFUSE = 0x00050000
+"""SECCOMP_RET_ERRNO, with the error's number in it."""
+
 _SET_MODE_FILTER, _SPEC_ALLOW, _NEW_LISTENER, _WAIT_KILLABLE = 1, 1 << 2, 1 << 3, 1 << 5
 
 NEW_NAMESPACES = 0x7E020000
@@ -28,6 +32,8 @@ NEW_NAMESPACES = 0x7E020000
 
 COMMON_SOCKETS = (1, 2, 10, 16)
 """AF_UNIX, AF_INET, AF_INET6, AF_NETLINK."""
+
+_AF_VSOCK = 40
 
 _PRIVILEGED_PRCTLS = (24, 28, 47)
 """PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_CAP_AMBIENT."""
@@ -78,6 +84,25 @@ def noted(*, paths: Iterable[str], unusual: bool, table: Mapping[str, int]) -> b
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
+def confining(table: Mapping[str, int]) -> bytes:
+    """The program of a filter that closes the one way out that no network namespace closes.
+
+    Sockets of AF_VSOCK lead to the machine's own host, and to virtual machines on this one.
+    """
+    program: list[_Instruction] = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_JUMP_EQUAL, 1, 0, syscalls.AUDIT_ARCHITECTURES[os.uname().machine]),
+        (_RETURN, 0, 0, _ALLOW),
+        (_LOAD, 0, 0, _NUMBER),
+        (_JUMP_EQUAL, 0, 3, table["socket"]),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        (_JUMP_EQUAL, 0, 1, _AF_VSOCK),
+        (_RETURN, 0, 0, _REFUSE | errno.EAFNOSUPPORT),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
 def _if_first_argument(number: int, tests: list[_Instruction]) -> list[_Instruction]:
     """Note the call when one of `tests` of its first argument holds."""
     body: list[_Instruction] = [(_LOAD, 0, 0, _FIRST_ARGUMENT)]
@@ -119,21 +144,33 @@ def _ranges(numbers: list[int]) -> Iterable[tuple[int, int]]:
         yield first, last
 
 
+def confine(program: bytes, number: int) -> None:
+    """Have this process and its children under a filter that hears of nothing, as `install`."""
+    _put(program, number, (_SPEC_ALLOW,))
+
+
 def install(program: bytes, number: int) -> int:
     """Have this process and its children under a filter from now on; the listener's descriptor.
 
     `number` is that of seccomp(2). The process must have given up new privileges, or be root in its user
     namespace. `OSError` where the kernel refuses.
     """
+    # a program of many signals would else be interrupted before it was heard; older kernels do not know that
+    listening = _NEW_LISTENER | _SPEC_ALLOW
+    return _put(program, number, (listening | _WAIT_KILLABLE, listening))
+
+
+def _put(program: bytes, number: int, ways: Iterable[int]) -> int:
+    """seccomp(2) with the first flags of `ways` that the kernel takes.
+
+    Filters do not have the processor slowed down: they watch, and hide nothing from a program.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     code = ctypes.create_string_buffer(program)
     pointer = ctypes.create_string_buffer(struct.pack("HP", len(program) // 8, ctypes.addressof(code)))
-    # a program of many signals would else be interrupted before it was heard; older kernels do not know that
-    for more in (_WAIT_KILLABLE, 0):
-        # the filter only watches, so that the processor need not be slowed down for it
-        flags = _NEW_LISTENER | _SPEC_ALLOW | more
-        listener = int(libc.syscall(number, _SET_MODE_FILTER, flags, pointer))
-        if listener >= 0:
-            return listener
+    for flags in ways:
+        result = int(libc.syscall(number, _SET_MODE_FILTER, flags, pointer))
+        if result >= 0:
+            return result
     error = ctypes.get_errno()
     raise OSError(error, os.strerror(error), "seccomp")

@@ -245,10 +245,14 @@ class Keeper:
         return theirs.detach()
 
     def _submit(self, sends: int) -> None:
-        """In a child: be under the filter from now on, after everything else that we do ourselves."""
+        """In a child: be under the filters from now on, after everything else that we do ourselves."""
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        if self._numbers:
+            with suppress(OSError):
+                # without filters in the kernel, there is nothing to be done about it
+                filters.confine(filters.confining(self._numbers), self._numbers["seccomp"])
         if sends < 0:
             return
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         try:
             listener = filters.install(self._filter, self._numbers["seccomp"])
         except OSError:

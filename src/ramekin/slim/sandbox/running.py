@@ -329,7 +329,7 @@ class Running:
             ended = f"ended with {code}" if code >= 0 else f"was ended by signal {-code}"
             raise RamekinError(
                 f"{self._name} {ended} before it was asked to{self._shown_log()}",
-                hint=_end_hint(code, self.log()),
+                hint=end_hint(code, self.log()),
             )
 
     def exec(
@@ -522,7 +522,8 @@ def _patience_hint(readiness: Readiness, state: State) -> str:
     return f"it listens on {there}; name that, or say by what it is ready with a command"
 
 
-def _end_hint(code: int, log: bytes) -> str | None:
+def end_hint(code: int, log: bytes) -> str | None:
+    """What may be the matter with a program that ended with `code` and was to go on."""
     if re.search(rb"(?i)\b(tty|terminal)\b", log[-4096:]):
         return "there is no terminal here, as in containers that serve; give it arguments that need none"
     if code == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 
 def written(upper: str, lower: str) -> Iterator[str]:
@@ -14,7 +15,8 @@ def written(upper: str, lower: str) -> Iterator[str]:
     pending = [""]
     while pending:
         folder = pending.pop()
-        with os.scandir(upper + folder) as entries:
+        # what a program that runs still removes meanwhile, or what is deeper than a path is long, is no path
+        with suppress(OSError), os.scandir(upper + folder) as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
