@@ -409,7 +409,7 @@ def node(root: Root) -> Listing | None:
             name, _, version = rest.partition(":")[0].rpartition("@")
             if "node_modules/" not in f"{inside}/" or inside.endswith("/node_modules") or not name:
                 continue
-            files = _files_of_module(root, inside)
+            files = _files_of_module(root, root.folder(inside) or inside)
             packages[f"{name} in /{inside.removesuffix('/' + name)}"] = Package("npm", name, version, files)
         said = json.loads(_output(*ls, "--omit=dev", "--json", failing=True) or "{}")
         complaints |= {str(one).replace(str(root.path), "") for one in said.get("problems", ())}
