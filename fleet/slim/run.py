@@ -324,12 +324,12 @@ def hash_of(app: Application) -> str:
 
 def _tell(name: str, what: str, row: Row) -> None:
     if row.get("failure"):
-        print(f"{name:10}{what:10}{row['failure']}", flush=True)
+        print(f"{name:12}{what:10}{row['failure']}", flush=True)
         return
     passed = row["checks"] - len(row["failed"])
     seconds = f"{row['seconds']:6.1f} s" if "seconds" in row else ""
     print(
-        f"{name:10}{what:10}{row['bytes'] / 1e6:8.2f} MB  {passed} of {row['checks']}  {seconds}", flush=True
+        f"{name:12}{what:10}{row['bytes'] / 1e6:8.2f} MB  {passed} of {row['checks']}  {seconds}", flush=True
     )
     for check, reason in row["failed"].items():
         print(f"    {check}: {reason[:600]}", flush=True)

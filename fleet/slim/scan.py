@@ -192,7 +192,7 @@ def scan(slim: Path, original: Path, reference: str = "", *, systems: Sequence[s
     after: dict[str, int] = {}
     wrong: list[str] = []
     notes: list[str] = []
-    listed: dict[str, Package] = {}
+    listed: list[Package] = []
     there, here = Root(original.resolve()), Root(slim.resolve())
     for name, listing in LISTINGS.items():
         old = listing(there) if name in (systems or LISTINGS) else None
@@ -201,13 +201,13 @@ def scan(slim: Path, original: Path, reference: str = "", *, systems: Sequence[s
         new = listing(here) or Listing({})
         before[name], after[name] = len(old.packages), len(new.packages)
         wrong += differences(new, old, here, there)
-        listed |= new.packages
+        listed += new.packages.values()
         told = new.complaints - old.complaints
         excused = {one for one in told if _is_for_development(one, there)}
         wrong += sorted(f"{name}: {one}" for one in told - excused)
         notes += sorted(f"{name}: {one}" for one in excused)
     if reference:
-        wrong += inspected(reference, listed.values())
+        wrong += inspected(reference, listed)
     return Scan(before, after, tuple(wrong), tuple(notes))
 
 
