@@ -9,11 +9,12 @@ import pytest
 from boxes import box, need_root, started
 from test_slimming import slimmed
 
-from ramekin.errors import NotFoundError, UsageError
+from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.oci import Runtime
 from ramekin.image.running.container import Wishes, identity
 from ramekin.slim import run
 from ramekin.slim.probes import words
+from ramekin.slim.sandbox.plan import Limits
 from ramekin.slim.sandbox.running import sandbox
 from ramekin.slim.trial import exposed_ports
 from ramekin.store.store import Store
@@ -139,3 +140,27 @@ def test_a_program_that_needs_a_terminal_is_told_that_there_is_none(store: Store
     with pytest.raises(run.ProbesFailError) as caught, slimmed(store, image):
         pass
     assert "there is no terminal here" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_program_that_writes_too_much_is_told_so_when_that_ended_it(store: Store, silent: bool) -> None:
+    need_root()
+    write = "dd if=/dev/zero of=/srv/big bs=1M count=100"
+    image = pantries.image(store, cmd=("sh", "-c", write) if silent else ("true",), expose=None)
+    with (
+        pytest.raises(RamekinError, match="wrote more than 16 MiB to files"),
+        slimmed(store, image, "" if silent else f"- run: {write}", limits=Limits(room=16 << 20)),
+    ):
+        pass
+
+
+def test_a_program_that_never_gets_ready_is_said_with_the_time_that_it_had(store: Store) -> None:
+    need_root()
+    script = "head -c 100000 /dev/zero; echo; sleep 100"
+    image = pantries.image(store, cmd=("sh", "-c", script))
+    with (
+        pytest.raises(RamekinError, match=r"was not ready after 1\.5 s") as caught,
+        slimmed(store, image, "{ready: {seconds: 1500ms}, probes: [{get: /}]}"),
+    ):
+        pass
+    assert len(caught.value.message) < 2000

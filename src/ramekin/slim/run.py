@@ -40,7 +40,7 @@ from ramekin.slim.probes.model import Plan
 from ramekin.slim.rebuild import Layers, Rebuilt, rebuild
 from ramekin.slim.sandbox.plan import Limits, Watch, Watching
 from ramekin.slim.sandbox.rootfs import Rootfs, unpacked
-from ramekin.slim.sandbox.running import end_hint
+from ramekin.slim.sandbox.running import end_hint, shortened
 from ramekin.slim.scratch import scratch
 from ramekin.slim.trial import Findings, Trial, attempt, exposed_ports, failures
 from ramekin.slim.units import Choice, Selection, complete
@@ -534,7 +534,7 @@ def _shown_log(log: str, most: int = 20) -> str:
     if not lines:
         return ""
     cut = f" (the last {most} lines)" if len(lines) > most else ""
-    return f"\n  the program printed{cut}:\n" + "\n".join(f"    {line}" for line in lines[-most:])
+    return f"\n  the program printed{cut}:\n" + "\n".join(f"    {shortened(line)}" for line in lines[-most:])
 
 
 def sizes(slimmed: Slimmed) -> tuple[int, int]:

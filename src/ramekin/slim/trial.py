@@ -209,10 +209,10 @@ class _Attempt:
         end = time.monotonic() + patience
         while True:
             state = running.state()
-            if state.ended is not None:
-                return "ends"
             if state.full:
                 running.check()
+            if state.ended is not None:
+                return "ends"
             there = state.listening
             if any(_is(wanted, one) for one in there) if wanted is not None else there:
                 return "listens"
@@ -220,8 +220,8 @@ class _Attempt:
                 break
             time.sleep(_PAUSE)
         if wanted is not None or any(not isinstance(probe, Run) for probe in plan.probes):
-            # says what it waited for, and what the program printed
-            running.wait_ready(Readiness(port=wanted if isinstance(wanted, int) else None, patience=0))
+            port = wanted if isinstance(wanted, int) else None
+            raise running.late(Readiness(port=port, patience=patience), running.state())
         return "silent"
 
     def _ended(self, state: State) -> Answer:
@@ -312,8 +312,11 @@ class _Attempt:
         end = time.monotonic() + seconds
         while (state := running.state()).ended is None and time.monotonic() < end:
             if state.full:
-                running.check()
+                break
             time.sleep(_PAUSE)
+        if state.full:
+            # and was ended for it
+            running.check()
         return state.ended
 
 

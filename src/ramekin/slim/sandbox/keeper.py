@@ -59,6 +59,8 @@ _PULSE = 0.1
 """Seconds between two looks at how full the container's file system is."""
 
 _PLACE = os.O_PATH | os.O_CLOEXEC
+_FILES = 1 << 20
+"""Files and folders that a container may make: each takes memory of the kernel."""
 _SPARE = 4096
 """Bytes below which a tmpfs counts as full: no page is left."""
 
@@ -188,11 +190,15 @@ class Keeper:
         while self._waiting.get_map():
             for key, _ in self._waiting.select(_PULSE):
                 key.data()
-            if not self._full:
-                left = os.statvfs(FOLDER)
-                self._full = left.f_bavail * left.f_frsize <= _SPARE or left.f_favail == 0
-                if self._full:
-                    self._kill_all()
+            self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        """End a program that has written all that it may."""
+        if not self._full:
+            left = os.statvfs(FOLDER)
+            self._full = left.f_bavail * left.f_frsize <= _SPARE or left.f_favail == 0
+            if self._full:
+                self._kill_all()
 
     def _watch_files(self) -> None:
         """Have the kernel report files, also beside system calls: not everything is opened by one."""
@@ -378,6 +384,8 @@ class Keeper:
             os.close(descriptor)
 
     def _do_state(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
+        # one that has ended meanwhile, for want of room, has not been seen to be full yet
+        self._look_for_room()
         return (Reply(state=State(self._is_up(), self._ended, self._full, self._look(), self._trouble)),)
 
     def _look(self) -> tuple[str, ...]:
@@ -552,7 +560,7 @@ def _mounts(plan: Plan) -> None:
     # opened here, for what they are may lie below what is hidden now
     lower = os.open(plan.lower, _PLACE | os.O_DIRECTORY)
     hosts = [os.open(bind.host, _PLACE) for bind in plan.binds]
-    kernel.mount("tmpfs", FOLDER, "tmpfs", kernel.MS_NODEV, f"size={plan.room},mode=0755")
+    kernel.mount("tmpfs", FOLDER, "tmpfs", kernel.MS_NODEV, f"size={plan.room},nr_inodes={_FILES},mode=0755")
     for name in ("lower", "upper", "work", "merged", "own", "binds"):
         os.mkdir(f"{FOLDER}/{name}", 0o755)
     kernel.mount(f"/proc/self/fd/{lower}", f"{FOLDER}/lower", "", kernel.MS_BIND)

@@ -73,6 +73,8 @@ _AS_IT_SAYS, _WATCHED, _BOUNDED, _LISTENING = Wishes(), Watch(), Limits(), Readi
 _SIGNAL = re.compile(r"(?:SIG)?(.*?)(?:([+-])([0-9]{1,2}))?", re.DOTALL)
 _TAIL = 20
 """Lines of a log that an error shows."""
+_WIDTH = 500
+"""Characters of such a line."""
 
 
 @contextmanager
@@ -292,12 +294,16 @@ class Running:
             if self._is_ready(readiness, state, deadline):
                 return state.listening
             if time.monotonic() >= deadline:
-                raise RamekinError(
-                    f"{self._name} was not ready after {readiness.patience:g} s{self._shown_log()}",
-                    hint=_patience_hint(readiness, state),
-                )
+                raise self.late(readiness, state)
             time.sleep(pause)
             pause = min(0.05, pause * 1.3)
+
+    def late(self, readiness: Readiness, state: State) -> RamekinError:
+        """The error that a program was not ready in the time that it had."""
+        return RamekinError(
+            f"{self._name} was not ready after {readiness.patience:g} s{self._shown_log()}",
+            hint=_patience_hint(readiness, state),
+        )
 
     def _is_ready(self, readiness: Readiness, state: State, deadline: float) -> bool:
         there = set(state.listening)
@@ -443,7 +449,7 @@ class Running:
             return ", and printed nothing"
         shown = lines[-_TAIL:]
         before = f" (the last {_TAIL} lines)" if len(lines) > _TAIL else ""
-        return f"; it printed{before}:\n" + "\n".join(f"    {line}" for line in shown)
+        return f"; it printed{before}:\n" + "\n".join(f"    {shortened(line)}" for line in shown)
 
 
 def _made(root: Rootfs, settings: Runtime, wishes: Wishes) -> Container:
@@ -520,6 +526,11 @@ def _patience_hint(readiness: Readiness, state: State) -> str:
     if readiness.command:
         return f"it listens on {there}; the command that tells whether it is ready does not end with 0"
     return f"it listens on {there}; name that, or say by what it is ready with a command"
+
+
+def shortened(line: str) -> str:
+    """A line of a log as far as people read it."""
+    return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…"
 
 
 def end_hint(code: int, log: bytes) -> str | None:
