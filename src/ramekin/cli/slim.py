@@ -438,6 +438,12 @@ def _write_all(
         written["report"] = str(settings.report)
     if not slimmed.passed:
         return written
+    profile = b""
+    if settings.seccomp is not None and slimmed.observation is not None:
+        from ramekin.slim import seccomp
+
+        # which may turn out not to be possible
+        profile = seccomp.encode(slimmed.observation)
     if target is not None:
         platform = slimmed.contents.outline.platform
         transports.write(
@@ -451,9 +457,7 @@ def _write_all(
             _put(path, observation.encode(slimmed.observation))
             written["observation"] = str(path)
         if settings.seccomp is not None:
-            from ramekin.slim import seccomp
-
-            _put(settings.seccomp, seccomp.encode(slimmed.observation))
+            _put(settings.seccomp, profile)
             written["seccomp"] = str(settings.seccomp)
     elif settings.seccomp is not None:
         progress.warn(f"{settings.seccomp} was not written: nothing was run, so no system calls are known")

@@ -11,9 +11,11 @@ the original is only run when there are probes, and only to know what it answers
 
 from __future__ import annotations
 
+import errno
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from ramekin.image.transports import platforms
 from ramekin.progress import SILENT, Progress
 from ramekin.slim import contents as contents_of
 from ramekin.slim import observation as observations
+from ramekin.slim import scratch as scratches
 from ramekin.slim import verify
 from ramekin.slim.contents import Contents
 from ramekin.slim.observation import Observation
@@ -56,6 +59,8 @@ SHOWN = 12
 """Failures that an error lists."""
 _ORIGINALS = 4
 """Times that the original is asked at most."""
+_TIGHT = 4
+"""How many times smaller layers are when they are packed, at most as a rule."""
 _COPIES = 3
 """Times an image's bytes are laid out at once: layers, the original's files, and the slim ones."""
 
@@ -168,21 +173,50 @@ def slim(
     clock = Clock()
     told = reading.outline(image, name=request.name, platform=request.platform)
     _check_platform(request, told.platform)
-    plain = _plain_size(told.stored)
-    with scratch(_COPIES * plain, store.scratch()) as folder:
+    with ExitStack() as stack:
         with clock.step("read"):
-            contents = contents_of.read(
-                image,
-                name=request.name,
-                spool=folder,
-                platform=request.platform,
-                jobs=request.jobs,
-                progress=progress,
-            )
-        try:
-            yield _Road(contents, request, store, folder, clock, progress).go()
-        finally:
-            contents.close()
+            spool, contents = _read(image, request, store, told.stored, progress, stack)
+        stack.callback(contents.close)
+        # now it is known how much it is: layers may be packed a thousand times tighter than most are
+        size = sum(tree.size for tree in contents.trees)
+        folder = spool
+        if size > _plain_size(told.stored):
+            folder = stack.enter_context(scratch((_COPIES - 1) * size, store.scratch()))
+        yield _Road(contents, request, store, folder, clock, progress).go()
+
+
+def _read(
+    image: Image, request: SlimRequest, store: Store, stored: int, progress: Progress, stack: ExitStack
+) -> tuple[Path, Contents]:
+    """An image's files, and the folder that they are in: on the disk when memory proves too small."""
+    for needed in (_COPIES * _plain_size(stored), sys.maxsize):
+        with ExitStack() as tried:
+            folder = tried.enter_context(scratch(needed, store.scratch()))
+            try:
+                contents = contents_of.read(
+                    image,
+                    name=request.name,
+                    spool=folder,
+                    platform=request.platform,
+                    jobs=request.jobs,
+                    progress=progress,
+                )
+            except RamekinError as error:
+                if needed == sys.maxsize or folder.parent != scratches.MEMORY or not _want_of_room(error):
+                    raise
+                continue
+            stack.push(tried.pop_all())
+            return folder, contents
+    raise AssertionError
+
+
+def _want_of_room(error: BaseException | None) -> bool:
+    """Whether an error came of a full file system."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        error = error.__context__
+    return False
 
 
 def _check_platform(request: SlimRequest, found: Platform | None) -> None:
@@ -195,7 +229,7 @@ def _check_platform(request: SlimRequest, found: Platform | None) -> None:
 
 def _plain_size(stored: int) -> int:
     """About how many bytes layers have when they are unpacked."""
-    return 4 * stored
+    return _TIGHT * stored
 
 
 class _Road:
