@@ -183,7 +183,6 @@ def test_a_program_runs_under_its_profile_and_others_do_not(root: Rootfs) -> Non
     assert observation.capabilities == (
         "CAP_CHOWN",
         "CAP_DAC_OVERRIDE",
-        "CAP_FSETID",
         "CAP_NET_BIND_SERVICE",
         "CAP_SETGID",
         "CAP_SETUID",

@@ -12,6 +12,7 @@ import struct
 from contextlib import suppress
 
 from ramekin.slim.sandbox import kernel
+from ramekin.slim.sandbox.rights import Modes
 
 _EVENT = struct.Struct("=IBBHQii")
 _BUFFER = 170 * _EVENT.size
@@ -25,10 +26,11 @@ _DELETED = " (deleted)"
 class FileEvents:
     """The events of the file system that `path` is on, from now on. `OSError` where the kernel refuses.
 
-    `lost` becomes true when the kernel could not report something.
+    `lost` becomes true when the kernel could not report something. `modes` is told of all that is opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, modes: Modes | None = None) -> None:
+        self._modes = modes
         self.opened: set[str] = set()
         self.executed: set[str] = set()
         self.lost = False
@@ -82,6 +84,9 @@ class FileEvents:
                     executed.add(path)
                 if mask & kernel.FAN_OPEN:
                     opened.add(path)
+                if self._modes is not None:
+                    with suppress(OSError):
+                        self._modes.opened(path, descriptor, pid, executed=bool(mask & execs))
                 if path.endswith(_DELETED):
                     # or it is really called so; a name that the image has not does no harm
                     (executed if mask & execs else opened).add(path[: -len(_DELETED)])

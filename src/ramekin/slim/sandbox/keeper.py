@@ -164,6 +164,8 @@ class Keeper:
         self._deaf = False
         self._numbers = syscalls.numbers(os.uname().machine)
         self._listening: set[str] = set()
+        watched = plan.syscalls and plan.program.uid == 0
+        self._modes = rights.Modes(MERGED) if watched else None
         self._question = 0
         """The number of what we are asked; 0 is whether we have started."""
 
@@ -203,7 +205,7 @@ class Keeper:
     def _watch_files(self) -> None:
         """Have the kernel report files, also beside system calls: not everything is opened by one."""
         try:
-            self._events = FileEvents(MERGED)
+            self._events = FileEvents(MERGED, self._modes)
         except OSError as error:
             if self._plan.watching == Watching.SECCOMP:
                 # without root, calls have to do
@@ -466,13 +468,25 @@ class Keeper:
             record.misses, record.listings = sorted(calls.misses), sorted(calls.listings)
             record.syscalls = sorted(calls.unusual)
             record.calls_noted = self._plan.syscalls and not self._deaf
-            touched = {*record.opened, *record.executed, *record.written}
-            if self._plan.syscalls and self._plan.program.uid == 0 and rights.others(MERGED, touched):
-                calls.capabilities.add("CAP_DAC_OVERRIDE")
+            if self._overrides(record):
+                calls.capabilities.add(rights.OVERRIDE)
             record.capabilities = sorted(calls.capabilities)
         fields = msgspec.structs.asdict(record)
         text = msgspec.json.encode({name: _texts(value) for name, value in fields.items()})
         return Reply(), wire.memory(text)
+
+    def _overrides(self, record: Record) -> bool:
+        """Whether root made use of its right to files that their modes keep from it."""
+        if self._modes is None:
+            return False
+        if self._events is None:
+            # who opened what is known of calls to nobody
+            return rights.others(MERGED, {*record.opened, *record.executed, *record.written})
+        made = {place.path for place in self._plan.places}
+        written = (path for path in record.written if path not in made)
+        chowns = self._calls is not None and "CAP_CHOWN" in self._calls.capabilities
+        upper, lower = f"{FOLDER}/upper", f"{FOLDER}/lower"
+        return self._modes.overridden or self._modes.wrote(written, upper, lower, chowns=chowns)
 
     def _forget(self) -> None:
         """In a child: have nothing to do with the keeper's work."""
