@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import os
 import re
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from boxes import NOBODY, RUNTIMES, box, install, started, without_root
 
 from ramekin.slim.observation import Observation
-from ramekin.slim.sandbox import filters, lookups, syscalls
+from ramekin.slim.sandbox import filters, lookups, notified, syscalls
 from ramekin.slim.sandbox.calls import PATH_CALLS
 from ramekin.slim.sandbox.plan import Miss, Watch, Watching
 from ramekin.slim.sandbox.rootfs import Rootfs
@@ -236,3 +239,25 @@ def test_filters_are_within_the_kernels_bounds() -> None:
         program = filters.noted(paths=PATH_CALLS, unusual=True, table=syscalls.numbers(machine))
         assert len(program) % 8 == 0
         assert len(program) // 8 < 4096
+
+
+def test_threads_read_memory_each_into_a_place_of_its_own() -> None:
+    def reads(text: bytes) -> bool:
+        kept = ctypes.create_string_buffer(text)
+        memory = notified.Memory()
+        return all(memory.text(os.getpid(), ctypes.addressof(kept)) == text for _ in range(3000))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(reads, (b"/a", b"/bb" * 300, b"/ccc", b"/d" * 1500)))
+
+
+def test_texts_end_where_memory_does_and_long_ones_are_no_paths() -> None:
+    memory = notified.Memory()
+    page = os.sysconf("SC_PAGE_SIZE")
+    with mmap.mmap(-1, 2 * page) as place:
+        place.write(b"x" * (2 * page - 5) + b"/end\0")
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(place))
+        assert memory.text(os.getpid(), begin + 2 * page - 5) == b"/end"
+        assert memory.block(os.getpid(), begin + 2 * page - 5, 4) == b"/end"
+        assert memory.text(os.getpid(), begin) == b""
+    assert memory.text(os.getpid(), 16) == b""

@@ -29,10 +29,55 @@ _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _NOTHING = bytes(_NOTIFICATION.size)
 _PAGE = 4096
+_SHORT = 512
+"""Bytes that are read at once of a text: most paths are shorter."""
 
 
 class _Span(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class Memory:
+    """What other processes have in memory. Each thread needs one of its own."""
+
+    def __init__(self) -> None:
+        self._read = ctypes.CDLL(None).process_vm_readv
+        self._read.restype = ctypes.c_ssize_t
+        self._read.argtypes = [
+            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong),
+            ctypes.c_ulong,
+        ]
+        # one more than is ever read, for a zero after it
+        self._buffer = ctypes.create_string_buffer(_PAGE + 1)
+        self._ours = _Span(ctypes.addressof(self._buffer), 0)
+        self._theirs = _Span(0, 0)
+        self._spans = ctypes.addressof(self._ours), ctypes.addressof(self._theirs)
+
+    def block(self, pid: int, address: int, size: int) -> bytes:
+        """So many bytes, at most a page, at an address of a process; fewer when they are not there."""
+        count = self._take(pid, address, min(size, _PAGE))
+        return ctypes.string_at(self._buffer, count)
+
+    def text(self, pid: int, address: int) -> bytes:
+        """The zero-ended bytes at an address of a process; nothing when it cannot be read."""
+        read = b""
+        while len(read) < _PAGE:
+            count = self._take(pid, address, min(_SHORT, _PAGE - address % _PAGE))
+            if not count:
+                return b""
+            self._buffer[count] = b"\0"
+            text = self._buffer.value
+            read += text
+            if len(text) < count:
+                return read
+            address += count
+        return b""
+
+    def _take(self, pid: int, address: int, size: int) -> int:
+        self._ours.size = self._theirs.size = size
+        self._theirs.base = address
+        ours, theirs = self._spans
+        return max(0, int(self._read(pid, ours, 1, theirs, 1, 0)))
 
 
 class Calls:
@@ -57,17 +102,6 @@ class Calls:
             for name, call in PATH_CALLS.items()
             if name in numbers and watching in (Watching.SECCOMP, Watching.LOOKUPS)
         }
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._libc.process_vm_readv.restype = ctypes.c_ssize_t
-        self._libc.process_vm_readv.argtypes = [
-            ctypes.c_int,
-            ctypes.POINTER(_Span),
-            ctypes.c_ulong,
-            ctypes.POINTER(_Span),
-            ctypes.c_ulong,
-            ctypes.c_ulong,
-        ]
-        self._memory = ctypes.create_string_buffer(_PAGE)
         self._seen: set[tuple[str, Use, bool]] = set()
         self._roots: dict[int, str | None] = {}
         self._changing: set[int] = set()
@@ -89,6 +123,7 @@ class Calls:
         selector, each would take twice as long.
         """
         buffer = bytearray(_NOTIFICATION.size)
+        memory = Memory()
         try:
             while True:
                 buffer[:] = _NOTHING
@@ -102,7 +137,7 @@ class Calls:
                 number, pid, _, call, _, _, *arguments = _NOTIFICATION.unpack(buffer)
                 with suppress(OSError):
                     # the process may end at any time, and what it asked for with it
-                    self._note(listener, number, pid, call, arguments)
+                    self._note(memory, listener, number, pid, call, arguments)
                 with suppress(OSError):
                     fcntl.ioctl(listener, _SEND, _RESPONSE.pack(number, 0, 0, _CONTINUE))
         except BaseException as error:
@@ -128,27 +163,31 @@ class Calls:
             if found.end in self._removed:
                 self.misses.add((found.end, "execve", ""))
 
-    def _note(self, listener: int, number: int, pid: int, call: int, arguments: list[int]) -> None:
+    def _note(
+        self, memory: Memory, listener: int, number: int, pid: int, call: int, arguments: list[int]
+    ) -> None:
         known = self._paths.get(call)
         name = self._names[call]
         if known is not None:
             root = self._root_of(pid)
             if root is not None:
-                self._note_path(listener, number, pid, name, known, arguments, root)
+                self._note_path(memory, listener, number, pid, name, known, arguments, root)
         if name not in syscalls.EVERYDAY or known is None:
             # an everyday call without a path is here for one of its unusual uses
-            self._note_unusual(listener, number, pid, name, arguments)
+            self._note_unusual(memory, listener, number, pid, name, arguments)
         if name in ("chroot", "pivot_root", "setns", "unshare"):
             self._changing.add(pid)
 
     # what is unusual
 
-    def _note_unusual(self, listener: int, number: int, pid: int, name: str, arguments: list[int]) -> None:
+    def _note_unusual(
+        self, memory: Memory, listener: int, number: int, pid: int, name: str, arguments: list[int]
+    ) -> None:
         if pid not in self._inside:
             if not runs_program(pid, self._runtimes):
                 return
             self._inside.add(pid)
-        needed = rights.needed(pid, name, arguments, self._bytes)
+        needed = rights.needed(pid, name, arguments, memory.block)
         if _still(listener, number):
             self.unusual.add(_told(name, arguments))
             self.capabilities |= needed
@@ -171,6 +210,7 @@ class Calls:
 
     def _note_path(
         self,
+        memory: Memory,
         listener: int,
         number: int,
         pid: int,
@@ -179,7 +219,7 @@ class Calls:
         arguments: list[int],
         root: str,
     ) -> None:
-        raw = self._text(pid, arguments[call.path])
+        raw = memory.text(pid, arguments[call.path])
         if not raw:
             # the file that a descriptor stands for, which was opened before
             return
@@ -198,7 +238,7 @@ class Calls:
             path = root + path
         flags = arguments[call.flags] if call.flags >= 0 else 0
         if name == "openat2":
-            flags = int.from_bytes(self._bytes(pid, arguments[2], 8), "little")
+            flags = int.from_bytes(memory.block(pid, arguments[2], 8), "little")
         follow = not (call.never or flags & call.stops)
         key = (path, call.use, follow)
         if key in self._seen:
@@ -227,28 +267,6 @@ class Calls:
         noted = {Use.OPEN: self.opened, Use.EXECUTE: self.executed}.get(call.use, self.asked)
         noted.update(found.links)
         noted.add(found.end)
-
-    def _text(self, pid: int, address: int) -> bytes:
-        """The zero-ended bytes at an address of a process; nothing when it cannot be read."""
-        read = b""
-        while len(read) < _PAGE:
-            block = self._bytes(pid, address, _PAGE - address % _PAGE)
-            if not block:
-                return b""
-            text, end, _ = block.partition(b"\0")
-            read += text
-            if end:
-                return read
-            address += len(block)
-        return b""
-
-    def _bytes(self, pid: int, address: int, size: int) -> bytes:
-        """So many bytes, at most a page, at an address of a process; fewer when they are not there."""
-        size = min(size, _PAGE)
-        ours = _Span(ctypes.addressof(self._memory), size)
-        theirs = _Span(address, size)
-        count = self._libc.process_vm_readv(pid, ctypes.byref(ours), 1, ctypes.byref(theirs), 1, 0)
-        return self._memory.raw[:count] if count > 0 else b""
 
 
 def runs_program(pid: int, runtimes: frozenset[tuple[int, int]]) -> bool:
