@@ -114,6 +114,41 @@ def test_what_stood_in_the_expected_answer_and_no_longer_does_comes_back_before_
     assert [one.path for one in found] == ["usr/lib/plugins/beta.so"]
 
 
+def test_a_word_that_more_than_one_folder_explains_comes_from_the_one_that_explains_most() -> None:
+    names = [
+        "app/commands/check",
+        "app/commands/flush",
+        "app/commands/test",
+        "more/commands/test",
+        "other/test",
+    ]
+    gone = Gone(units=dict.fromkeys((f"{name}.py" for name in names), "python:x"), folders={})
+    given = trial(listed=("/app/commands", "/more/commands", "/other"), body="help")
+    expected = compare.learn([(Answer("GET /", "http", {"body": "check flush help test"}),)])
+    difference = Difference("GET /", "http", "body", "check", "help")
+    found = verify.listed(given, [difference], gone, expected)
+    assert [one.path for one in found] == [f"{name}.py" for name in names[:4]]
+
+
+@pytest.mark.parametrize(
+    ("body", "differs", "back"),
+    [
+        ("plug-ins: none", ("body",), []),
+        ("plug-ins:", ("body",), ["usr/lib/plugins/beta.so"]),
+        ("plug-ins:", ("body", "status"), []),
+    ],
+)
+def test_beside_look_ups_only_what_an_answer_leaves_out_comes_back_when_it_says_nothing_new(
+    body: str, differs: tuple[str, ...], back: list[str]
+) -> None:
+    given = trial("alpha was here", listed=("/usr/lib/plugins",), body=body)
+    expected = compare.learn([(Answer("GET /", "http", {"status": "500", "body": "plug-ins: beta"}),)])
+    differences = [Difference("GET /", "http", field, "", "") for field in differs]
+    found = verify.left_out(given, differences, GONE, expected)
+    assert [one.path for one in found] == back
+    assert {one.judgement for one in found} <= {LISTING}
+
+
 def test_otherwise_all_that_is_gone_from_them_comes_back() -> None:
     assert healed(trial("oops", listed=("/usr/lib/plugins",))) == [
         "usr/lib/plugins/alpha.so",

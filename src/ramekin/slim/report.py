@@ -117,6 +117,7 @@ def data(slimmed: Slimmed) -> dict[str, Any]:
             {
                 "size": one.size,
                 "differences": len(one.differences),
+                "differing": [plain(str(difference)) for difference in one.differences],
                 "lookups": [_as_data(lookup) for lookup in one.lookups],
                 "put_back": [plain(path) for path in one.healed],
             }

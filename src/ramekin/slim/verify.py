@@ -23,7 +23,7 @@ another verification.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -144,6 +144,37 @@ def listed(
     What stands in the expected answers and no longer in those given comes alone, if there is any; else what
     the program's log or its answers name.
     """
+    found = _in_listings(trial, gone)
+    named = _lost(found, trial, differences, expected) or _named(found, trial, differences)
+    chosen = named or sorted(found)[:LISTED]
+    return tuple(found[path] for path in chosen)
+
+
+def left_out(
+    trial: Trial, differences: Sequence[Difference], gone: Gone, expected: Mapping[str, Expected]
+) -> tuple[Lookup, ...]:
+    """What is gone from folders that were listed, and that answers leave out which say nothing new.
+
+    As a list of commands without some of them: no look-up of something else is likely to explain that.
+    """
+    given = {answer.probe: answer for answer in trial.answers}
+    fields: dict[str, set[str]] = {}
+    for one in differences:
+        fields.setdefault(one.probe, set()).add(one.field)
+    shorter: list[Difference] = []
+    for probe, changed in fields.items():
+        if probe in given and probe in expected and len(changed) == 1 and changed <= {"output", "body"}:
+            (field,) = changed
+            if _words_of(expected[probe], field) > set(_WORD.findall(given[probe].fields.get(field, ""))):
+                shorter += [one for one in differences if one.probe == probe]
+    if not shorter:
+        return ()
+    found = _in_listings(trial, gone)
+    return tuple(found[path] for path in _lost(found, trial, shorter, expected))
+
+
+def _in_listings(trial: Trial, gone: Gone) -> dict[str, Lookup]:
+    """What is gone from folders that were listed."""
     found: dict[str, Lookup] = {}
     harmless = gone.given_up | gone.spare
     for listing in sorted(trial.listings):
@@ -155,9 +186,11 @@ def listed(
                 # the folder's own entries, and of folders in it that are gone what was in them
                 if "/" not in rest or f"{start}{rest.partition('/')[0]}" in gone.folders:
                     found[path] = Lookup(path, LISTING, listing.syscall, listing.program, unit)
-    named = _lost(found, trial, differences, expected) or _named(found, trial, differences)
-    chosen = named or sorted(found)[:LISTED]
-    return tuple(found[path] for path in chosen)
+    return found
+
+
+def _words_of(expected: Expected, field: str) -> set[str]:
+    return set(_WORD.findall("\n".join(text[-_TEXTS:] for text in expected.fields[field].literals)))
 
 
 def _lost(
@@ -168,16 +201,43 @@ def _lost(
     words: set[str] = set()
     for one in differences:
         if one.field in ("output", "body") and one.probe in given and one.probe in expected:
-            template = expected[one.probe].fields[one.field]
-            had = set(_WORD.findall("\n".join(text[-_TEXTS:] for text in template.literals)))
-            words |= had - set(_WORD.findall(given[one.probe].fields.get(one.field, "")))
-    return [
-        path
-        for path in sorted(paths)
-        if (name := path.rpartition("/")[2]) in words
-        or (len(stem := name.partition(".")[0]) > 2 and stem in words)
-        or (name.startswith("__init__.") and path.split("/")[-2] in words)
-    ]
+            words |= _words_of(expected[one.probe], one.field) - set(
+                _WORD.findall(given[one.probe].fields.get(one.field, ""))
+            )
+    return _likeliest(list(_bearing(paths, words)))
+
+
+def _bearing(paths: Iterable[str], words: set[str]) -> Iterator[tuple[str, str, str]]:
+    """Paths whose file or module has one of `words` for its name, with that word and the folder it is in."""
+    for path in sorted(paths):
+        folder, _, name = path.rpartition("/")
+        stem = name.partition(".")[0]
+        if name in words:
+            yield path, name, folder
+        elif len(stem) > 2 and stem in words:
+            yield path, stem, folder
+        elif stem == "__init__":
+            folder, _, name = folder.rpartition("/")
+            if name in words:
+                yield path, name, folder
+
+
+def _likeliest(found: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Of paths with the words that they are named by and their folders, those in folders that explain most.
+
+    A list of commands comes from folders `commands`: of a word in it that is also the name of a file
+    elsewhere, such as `test`, only what is in such a folder is meant.
+    """
+    holders: dict[str, set[str]] = {}
+    for _, word, folder in found:
+        holders.setdefault(folder, set()).add(word)
+    left = {word for _, word, _ in found}
+    names: set[str] = set()
+    while left:
+        best = min(holders, key=lambda folder: (-len(holders[folder] & left), folder))
+        left -= holders[best]
+        names.add(best.rpartition("/")[2])
+    return [path for path, _, folder in found if folder.rpartition("/")[2] in names]
 
 
 def _named(paths: Iterable[str], trial: Trial, differences: Sequence[Difference]) -> list[str]:
