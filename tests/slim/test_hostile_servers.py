@@ -15,6 +15,7 @@ import pytest
 from sites import Site
 
 from ramekin import yaml_source
+from ramekin.errors import RamekinError
 from ramekin.slim.probes import accesslog, asking, form, health, links, patterns
 from ramekin.slim.probes.answer import Answer
 
@@ -207,3 +208,28 @@ def test_a_health_check_with_a_shell_that_is_none_has_the_usual_one(shell: objec
     assert found is not None
     assert found.command == ("/bin/sh", "-c", "true")
     assert found.seconds == health.START + 3600
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('- {host: "a\\0b"}', "has a zero byte in it"),
+        ('- {run: "a\\0b"}', "has a zero byte in it"),
+        ('- {run: env, env: {"A=B": c}}', "cannot be the name of an environment variable"),
+        ('env: {"": c}', "cannot be the name of an environment variable"),
+        ('env: {A: "b\\0"}', "has a zero byte in it"),
+        ("- {get: /, seconds: 999999999h}", "is longer than 30 days"),
+        ("- {post: /, file: /dev/zero}", "/dev/zero has more than 64 MiB"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nprobes: [*b]", "a is not a key"),
+        ("probes: &a [*a]", "the file expands to too much"),
+        ("- get: " + "/a" * (1 << 20), "has more than"),
+    ],
+)
+def test_a_file_of_probes_that_nobody_means_is_refused_by_its_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "probes.yaml"
+    file.write_text(text)
+    with pytest.raises(RamekinError, match=said) as caught:
+        form.read(file)
+    assert "probes.yaml" in caught.value.message

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pantries
 import pytest
-from boxes import box, need_root, started
+from boxes import QUIET, box, need_root, started
 from test_slimming import slimmed
 
 from ramekin.errors import NotFoundError, RamekinError, UsageError
@@ -14,9 +14,10 @@ from ramekin.image.oci import Runtime
 from ramekin.image.running.container import Wishes, identity
 from ramekin.slim import run
 from ramekin.slim.probes import words
+from ramekin.slim.probes.model import Plan
 from ramekin.slim.sandbox.plan import Limits
 from ramekin.slim.sandbox.running import sandbox
-from ramekin.slim.trial import exposed_ports
+from ramekin.slim.trial import Findings, attempt, exposed_ports
 from ramekin.store.store import Store
 
 pytestmark = pytest.mark.runtime
@@ -164,3 +165,13 @@ def test_a_program_that_never_gets_ready_is_said_with_the_time_that_it_had(store
     ):
         pass
     assert len(caught.value.message) < 2000
+
+
+def test_what_a_program_that_ends_leaves_behind_is_not_taken_for_it(tmp_path: Path) -> None:
+    root = box(tmp_path)
+    lingers = Runtime(cmd=("sh", "-c", "httpd -f -p 8000 & sleep 0.5"), env=("PATH=/usr/bin",))
+    known = Findings(course="ends", probes=())
+    trial = attempt(root, lingers, Plan(), known, watch=QUIET)
+    (start,) = trial.answers
+    assert start.complaints == ()
+    assert start.fields["exit"] == "0"

@@ -185,7 +185,8 @@ class _Attempt:
         )
         if course == self.findings.course:
             return answer
-        said = "; ".join(answer.complaints) or _STATES[course]
+        first = _STATES[self.findings.course or course]
+        said = "; ".join(answer.complaints) or f"{_STATES[course]}, and the first time {first}"
         return Answer(START, "start", answer.fields | {"error": said}, (said,))
 
     def _course(self, running: Running) -> Course:
@@ -213,7 +214,8 @@ class _Attempt:
                 running.check()
             if state.ended is not None:
                 return "ends"
-            there = state.listening
+            # what ended the first time, and left something behind that listens, will end again
+            there = () if self.findings.course == "ends" else state.listening
             if any(_is(wanted, one) for one in there) if wanted is not None else there:
                 return "listens"
             if time.monotonic() > end:

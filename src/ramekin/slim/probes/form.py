@@ -36,6 +36,9 @@ KINDS = (*METHODS, "run", "host", "crawl", "replay")
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(ms|s|m|min|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_LONGEST = 30 * 24 * 3600.0
+_FILE_LIMIT = 64 << 20
+"""Bytes that a file may have that is sent."""
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -48,6 +51,8 @@ def seconds(text: object) -> float:
     found = _DURATION.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     if found is None or (duration := float(found[1]) * _UNITS[found[2]]) <= 0:
         raise ValueError(f"{text!r} is not a time; write it as 30s, 5m or 2h")
+    if duration > _LONGEST:
+        raise ValueError(f"{text!r} is longer than 30 days")
     return duration
 
 
@@ -105,7 +110,29 @@ def _words(value: object) -> tuple[str, ...]:
             raise ValueError(f"{value!r} has a quotation that is not closed") from None
     if not words:
         raise ValueError("there is no command")
+    for word in words:
+        _whole(word)
     return words
+
+
+def _whole(text: str) -> str:
+    """A text that the system takes: it has no zero in it, with which texts end there."""
+    if "\0" in text:
+        raise ValueError(f"{text!r} has a zero byte in it")
+    return text
+
+
+def _command(value: object) -> str:
+    return _whole(_text(value))
+
+
+def _env(value: object) -> tuple[tuple[str, str], ...]:
+    pairs = _pairs(value)
+    for name, text in pairs:
+        if not name or "=" in _whole(name):
+            raise ValueError(f"{name!r} cannot be the name of an environment variable")
+        _whole(text)
+    return pairs
 
 
 def _statuses(value: object) -> tuple[int, ...]:
@@ -153,6 +180,8 @@ def _of(read: Callable[[object], object], schema: dict[str, Any]) -> tuple[Befor
 Text = Annotated[str, BeforeValidator(_text), _schema(_TEXT)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts), _schema(_TEXTS)]
 Pairs = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs), _schema(_MAP)]
+Command = Annotated[str, BeforeValidator(_command), _schema(_TEXT)]
+Env = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_env), _schema(_MAP)]
 Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_headers), _schema(_MAP)]
 Path_ = Annotated[
     str, BeforeValidator(_path), _schema({"type": "string", "pattern": "^(/|https?://|\\$\\{)"})
@@ -330,7 +359,7 @@ class RunSpec(_Probe):
     run: Words = Field(description="The command: words, or a text that is split as a shell would.")
     exit_: int | None = Field(default=0, ge=0, le=255, description="The exit code that is right.")
     stdin: Text = Field(default="", description="What the command reads.")
-    env: Pairs = Field(default=(), description="Environment variables, beside the image's.")
+    env: Env = Field(default=(), description="Environment variables, beside the image's.")
     seconds: Seconds = Field(default=model.COMMAND_TIMEOUT, description="The time that it may take.")
 
     def probe(self, folder: Path) -> model.Run:
@@ -351,11 +380,11 @@ class RunSpec(_Probe):
 class HostSpec(_Probe):
     """A command of this machine's shell, with the container's address in RAMEKIN_URL and others."""
 
-    host: Text = Field(
+    host: Command = Field(
         min_length=1, description="The command, which a shell runs in the folder of this file."
     )
     exit_: int | None = Field(default=0, ge=0, le=255, description="The exit code that is right.")
-    env: Pairs = Field(default=(), description="Environment variables, beside this machine's.")
+    env: Env = Field(default=(), description="Environment variables, beside this machine's.")
     seconds: Seconds = Field(default=model.COMMAND_TIMEOUT, description="The time that it may take.")
 
     def probe(self, folder: Path) -> model.Host:
@@ -511,7 +540,7 @@ class ProbeFile(_Model):
     ready: Annotated[ReadySpec, BeforeValidator(_ready)] = Field(
         default=ReadySpec(), description="When the program is ready: a port, a command, or a mapping."
     )
-    env: Pairs = Field(default=(), description="Environment variables for the image's program.")
+    env: Env = Field(default=(), description="Environment variables for the image's program.")
     args: Words = Field(default=(), description="Arguments in place of the image's own.")
     probes: tuple[ProbeSpec, ...] = Field(default=(), description="The probes.")
 
@@ -580,9 +609,13 @@ def _check_taken(probe: model.Http, taken: set[str], where: str) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read(_FILE_LIMIT + 1)
     except OSError as error:
         raise RamekinError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > _FILE_LIMIT:
+        raise RamekinError(f"{path} has more than {_FILE_LIMIT >> 20} MiB, which no probe sends")
+    return data
 
 
 def _field(key: str) -> str:
