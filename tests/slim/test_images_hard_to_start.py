@@ -12,7 +12,7 @@ from test_slimming import slimmed
 from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.oci import Runtime
 from ramekin.image.running.container import Wishes, identity
-from ramekin.slim import run
+from ramekin.slim import run, shadow
 from ramekin.slim.probes import words
 from ramekin.slim.probes.model import Plan
 from ramekin.slim.sandbox.plan import Limits
@@ -175,3 +175,13 @@ def test_what_a_program_that_ends_leaves_behind_is_not_taken_for_it(tmp_path: Pa
     (start,) = trial.answers
     assert start.complaints == ()
     assert start.fields["exit"] == "0"
+
+
+def test_a_workload_is_told_when_there_is_nothing_to_work_with(store: Store, tmp_path: Path) -> None:
+    need_root()
+    told: list[str] = []
+    away = pantries.image(store, cmd=("httpd", "-p", "8000", "-h", "/srv"))
+    with slimmed(store, away) as found:
+        shadow.run(found, 5, tmp_path / "record", say=told.append)
+    assert any("has ended already" in text for text in told)
+    assert not any("runs" in text for text in told)

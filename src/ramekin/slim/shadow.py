@@ -91,7 +91,9 @@ def _announce(running: Running, say: Callable[[str], None], over: threading.Even
     ports = {int(one[4:]) for one in there if one.startswith("tcp:")}
     for port in sorted(ports):
         say(f"port {port} of the slim image is {running.address(port)}")
-    if not ports:
+    if not running.alive():
+        say("the program of the slim image has ended already; --cmd starts it otherwise")
+    elif not ports:
         say("the slim image runs, and listens on no port")
 
 
