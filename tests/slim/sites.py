@@ -116,6 +116,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self.answer(200, f"found {query.get('q')}")
             case "/old":
                 self.answer(302, "", {"Location": "/about"})
+            case "/methods":
+                allowed = ("GET", "POST") if len(self.site.requests) % 2 else ("POST", "GET")
+                self.answer(405, "not so", {"Allow": ",".join(allowed)})
+            case "/archive":
+                # as an archive with times in it, whose size is another one now and then
+                data = b"\x00\xff" * len(self.site.requests)
+                self.answer(200, data, {"Content-Type": "application/zip"})
             case "/away":
                 self.answer(302, "", {"Location": "http://elsewhere.test/"})
             case "/loop":

@@ -210,6 +210,23 @@ def test_walks_follow_links_below_their_root_only(tmp_path: Path) -> None:
     assert walk("/") == ((), "/", True)
 
 
+def test_the_file_in_a_folder_that_is_gone_is_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/there").write_text("x")
+    removed = {"/a/b", "/a/b/c", "/a/b/c/file", "/a/b/link", "/d"}
+
+    def gone(path: str) -> str | None:
+        return lookups.walk(str(tmp_path), path, follow=True).among(removed)
+
+    assert gone("/a/b/c/file") == "/a/b/c/file"
+    assert gone("/a/b/./c") == "/a/b/c"
+    assert gone("/a/b/c/never/was") == "/a/b/c"
+    assert gone("/a/b/link/file") == "/a/b/link"
+    assert gone("/a/b/../there") == "/a/b"
+    assert gone("/a/there") is None
+    assert gone("/none/deeper") is None
+
+
 def test_numbers_are_those_of_the_headers() -> None:
     header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
     if not header.exists():

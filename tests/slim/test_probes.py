@@ -127,7 +127,7 @@ def test_bodies_are_sent_as_forms_json_text_and_files(served: Site, tmp_path: Pa
     assert answers[0].fields["body"] == "a=1&a=2&b=x+y"
     assert '"ü"' in answers[1].fields["body"]
     assert answers[2].fields["body"] == "plain"
-    assert answers[3].fields["body"].startswith("8 bytes sha256:")
+    assert answers[3].fields["body"].startswith("8-bytes:sha256:")
     assert [answer.probe for answer in answers] == [
         "POST /echo",
         "POST /echo (2)",
@@ -181,6 +181,17 @@ def test_values_are_taken_from_json_headers_cookies_and_patterns(served: Site) -
 def test_json_is_compared_without_its_order_and_zipped_bodies_unzipped(served: Site) -> None:
     assert one(served, "- get: /data.json").fields["body"].startswith('{\n "a": 2,')
     assert one(served, "- get: /zipped").fields["body"] == "zipped text"
+
+
+def test_the_order_of_methods_is_none_and_what_is_no_text_may_vary_in_size_too(served: Site) -> None:
+    asked = plan("- {get: /methods, status: 405}\n- get: /archive")
+    runs = [ask(served, asked) for _ in range(3)]
+    assert {run[0].fields["allow"] for run in runs} == {"GET, POST"}
+    expected = compare.learn(runs[:2])
+    assert [name for name, one in expected.items() if one.masked] == ["GET /archive"]
+    assert compare.compare(expected, runs[2]) == []
+    served.requests.append("")
+    assert {ask(served, asked)[0].fields["allow"] for _ in range(2)} == {"GET, POST"}
 
 
 def test_what_is_no_answer_is_said_in_words_that_stay_the_same(served: Site) -> None:

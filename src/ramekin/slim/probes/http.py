@@ -218,6 +218,9 @@ def fields(replies: Sequence[Reply], compare: str = "all") -> dict[str, str]:
         return found
     for name in COMPARED:
         if (value := last.headers.get(name)) is not None:
+            if name == "Allow":
+                # a set of methods, RFC 9110 section 10.2.1
+                value = ", ".join(sorted(part.strip() for part in value.split(",")))
             found[name.lower()] = value
     cookies = sorted({name for one in replies for name in one.cookies})
     if cookies:

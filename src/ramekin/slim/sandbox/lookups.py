@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 
 _LINKS = 40
@@ -17,12 +18,33 @@ _LINKS = 40
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`links` are those that were followed, `end` where they led or the first component that is not there."""
+    """`links` are those that were followed, `end` where they led or the first component that is not there.
+
+    `rest` is what of the path was asked for below that.
+    """
 
     links: tuple[str, ...]
     end: str
     exists: bool
     folder: bool = False
+    rest: tuple[str, ...] = ()
+
+    def among(self, removed: Container[str]) -> str | None:
+        """Which of the `removed` paths was looked for, if one was: the farthest on the way.
+
+        A program that asks for a file in a folder that is gone asks for the file. Links that are gone are not
+        followed.
+        """
+        if self.exists or self.end not in removed:
+            return None
+        farthest = here = self.end
+        for part in self.rest:
+            if part == "..":
+                break
+            here = f"{here}/{part}"
+            if here in removed:
+                farthest = here
+        return farthest
 
 
 def absolute(path: str, base: str) -> str:
@@ -49,7 +71,7 @@ def walk(root: str, path: str, *, follow: bool) -> Found:
                 continue
             target = os.readlink(root + here)
         except OSError:
-            return Found(tuple(links), here, exists=False)
+            return Found(tuple(links), here, exists=False, rest=tuple(reversed(todo)))
         links.append(here)
         if len(links) > _LINKS:
             return Found(tuple(links), here, exists=False)

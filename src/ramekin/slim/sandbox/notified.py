@@ -160,8 +160,8 @@ class Calls:
             if found.exists:
                 self.executed.update((*found.links, found.end))
                 return
-            if found.end in self._removed:
-                self.misses.add((found.end, "execve", ""))
+            if (gone := found.among(self._removed)) is not None:
+                self.misses.add((gone, "execve", ""))
 
     def _note(
         self, memory: Memory, listener: int, number: int, pid: int, call: int, arguments: list[int]
@@ -253,8 +253,8 @@ class Calls:
             self._note_use(call, flags, found)
 
     def _note_lookup(self, pid: int, name: str, call: PathCall, flags: int, found: lookups.Found) -> None:
-        if not found.exists and found.end in self._removed:
-            self.misses.add((found.end, name, _program(pid)))
+        if (gone := found.among(self._removed)) is not None:
+            self.misses.add((gone, name, _program(pid)))
         elif found.folder and call.use is Use.OPEN and found.end in self._holders:
             self.listings.add((found.end, name, _program(pid)))
 
