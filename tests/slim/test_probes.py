@@ -450,6 +450,8 @@ def saying(data: bytes) -> Iterator[Site]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield Site(listener.getsockname()[1])
+        # wakes who waits for a connection, which closing does not
+        listener.shutdown(socket.SHUT_RDWR)
     thread.join(30)
 
 
