@@ -61,8 +61,8 @@ _PULSE = 0.1
 _PLACE = os.O_PATH | os.O_CLOEXEC
 _FILES = 1 << 20
 """Files and folders that a container may make: each takes memory of the kernel."""
-_SPARE = 4096
-"""Bytes below which a tmpfs counts as full: no page is left."""
+_SPARE = 128 << 10
+"""Bytes below which the tmpfs counts as full: what runtimes keep there goes when the program ends."""
 
 
 def main(descriptor: int) -> int:
