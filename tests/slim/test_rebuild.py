@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,10 @@ from shelf_of_units import Files, distribution, dpkg, image, package_json, seen
 from support.elves import elf
 
 from ramekin.errors import NotFoundError
-from ramekin.image import layer, validate
+from ramekin.image import layer, oci, tar, validate
 from ramekin.image.image import Image
-from ramekin.image.oci import Runtime
-from ramekin.image.tree import Kind, Tree
+from ramekin.image.oci import RootFS, Runtime
+from ramekin.image.tree import Entry, Kind, Tree, file
 from ramekin.slim import contents as contents_of
 from ramekin.slim import explanation
 from ramekin.slim.rebuild import SLIMMED, Layers, Rebuilt, rebuild
@@ -234,43 +235,56 @@ def test_files_that_later_layers_changed_or_deleted_are_as_in_the_image(store: S
     assert [path for path in tree if path.startswith("app/")] == ["app/page", "app/sub", "app/sub/new"]
 
 
-def test_a_hard_link_into_a_lower_layer_keeps_its_bytes_once(store: Store, tmp_path: Path) -> None:
-    from ramekin.image import compress
-    from ramekin.image.tree import Entry, file
-
-    original = image(store, {**BASE, "app/one": "x" * 100}, APP, run=RUN)
-    link = Tree([Entry(path="app/two", kind=Kind.HARDLINK, target="app/one"), file("app/three", b"3")])
-    import io
-
-    from ramekin.image import oci, tar
-    from ramekin.image.oci import RootFS
-
-    del compress
+def linked(store: Store, *more: Tree) -> Image:
+    """An image whose third layer has a hard link to a file of the first, and layers after it."""
+    below, link = file("app/one", b"x" * 100), Entry(path="app/two", kind=Kind.HARDLINK, target="app/one")
     out = io.BytesIO()
-    tar.write(Tree([file("app/one", b"x" * 100), *link.entries()]), out.write)
+    tar.write(Tree([below, link, file("app/three", b"3")]), out.write)
     data = out.getvalue()
-    # the archive without the file itself: its header and its padded content
     start = data.index(b"app/one\0")
-    data = data[:start] + data[start + 1024 :]
+    # without the file itself: its header and its padded content
+    made = plus(
+        image(store, {**BASE, "app/one": "x" * 100}, APP, run=RUN), data[:start] + data[start + 1024 :]
+    )
+    for tree in more:
+        out = io.BytesIO()
+        tar.write(tree, out.write)
+        made = plus(made, out.getvalue())
+    return made
+
+
+def plus(below: Image, data: bytes) -> Image:
+    """An image with one more layer."""
+    store = below.blobs
+    assert isinstance(store, Store)
     store.put(data)
-    manifest = original.manifest()
-    config = original.config(manifest)
-    config = msgspec.structs.replace(
-        config, rootfs=RootFS("layers", (*config.rootfs.diff_ids, _digest(data))), history=()
-    )
-    document = oci.encode(config)
+    manifest = below.manifest()
+    config = below.config(manifest)
+    rootfs = RootFS("layers", (*config.rootfs.diff_ids, _digest(data)))
+    document = oci.encode(msgspec.structs.replace(config, rootfs=rootfs, history=()))
     store.put(document)
-    manifest = msgspec.structs.replace(
-        manifest,
-        config=oci.describe(document, oci.CONFIG),
-        layers=(*manifest.layers, oci.describe(data, oci.LAYER)),
+    root = oci.encode(
+        msgspec.structs.replace(
+            manifest,
+            config=oci.describe(document, oci.CONFIG),
+            layers=(*manifest.layers, oci.describe(data, oci.LAYER)),
+        )
     )
-    root = oci.encode(manifest)
     store.put(root)
-    made = slim(store, tmp_path, Image(oci.describe(root, oci.MANIFEST), store))
+    return Image(oci.describe(root, oci.MANIFEST), store)
+
+
+def test_a_hard_link_into_a_lower_layer_keeps_its_bytes_once(store: Store, tmp_path: Path) -> None:
+    made = slim(store, tmp_path, linked(store))
     tree = files(made, store, tmp_path)
-    assert tree["app/two"].kind is Kind.HARDLINK
-    assert tree["app/two"].target == "app/one"
+    assert (tree["app/two"].kind, tree["app/two"].target) == (Kind.HARDLINK, "app/one")
+    assert not validate.validate(made.image)
+
+
+def test_a_hard_link_stays_whose_file_a_later_layer_takes_away(store: Store, tmp_path: Path) -> None:
+    made = slim(store, tmp_path, linked(store, Tree([file("app/.wh.one", b"")])))
+    tree = files(made, store, tmp_path)
+    assert (tree["app/two"].read(), "app/one" in tree) == (b"x" * 100, False)
     assert not validate.validate(made.image)
 
 

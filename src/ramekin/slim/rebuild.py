@@ -259,6 +259,8 @@ class _Staying:
             name = path.rpartition("/")[2]
             if name.startswith(layer.WHITEOUT):
                 return False
+            if entry.kind is Kind.HARDLINK and entry.target not in tree:
+                return False  # its file is a lower layer's, which may have another now
             if entry.kind is Kind.DIRECTORY:
                 if path and path not in self.folders:
                     return False
