@@ -276,3 +276,20 @@ def test_every_path_has_one_reason_and_every_reason_a_rule(store: Store, tmp_pat
 def test_the_same_image_and_observation_are_judged_the_same(store: Store, tmp_path: Path) -> None:
     one, two = (select(store, tmp_path, "usr/bin/sh") for _ in range(2))
     assert (one.kept, one.dropped, one.units) == (two.kept, two.dropped, two.units)
+
+
+def test_logs_go_but_for_links_to_the_output(store: Store, tmp_path: Path) -> None:
+    logs: Files = {"var/log/web/old.log": "x", "var/log/web/access.log": "-> /dev/stdout"}
+    found = complete(contents(store, tmp_path, {**BASE, **logs}), seen("usr/bin/server"), Choice())
+    assert found.dropped["var/log/web/old.log"].rule == "cache"
+    assert "var/log/web/access.log" in found.kept
+
+
+def test_units_that_may_be_meant_are_of_the_kind_that_was_said(store: Store, tmp_path: Path) -> None:
+    found = contents(store, tmp_path, {**BASE, **dpkg({"server": ("", ["usr/bin/server"])})})
+    with pytest.raises(UsageError) as error:
+        complete(found, None, Choice(keep=("dpkg:severs",)))
+    assert error.value.hint == "did you mean dpkg:server?"
+    with pytest.raises(UsageError) as error:
+        complete(found, None, Choice(keep=("dpkg:zzz",)))
+    assert error.value.hint == "units are named as in python:Django"

@@ -527,7 +527,7 @@ class Completion:
         if (gone := self._gone(path)) is not None:
             return gone
         for name in ("cache", "databases", "documents"):
-            if rule(name).matches(path) and not self._working(path):
+            if rule(name).matches(path) and not self._working(path) and not self._is_stream(path):
                 return name, ""
         sliced = unit.kind in (SYSTEM, RUNTIME, LINKS, AUTHOR) and not self._working(path)
         if sliced and (taken := self._slice_of(path)) is not None:
@@ -548,6 +548,11 @@ class Completion:
         if extra and not _LEGAL.search(path.rpartition("/")[2]):
             return "node-extras", ""
         return None
+
+    def _is_stream(self, path: str) -> bool:
+        """Whether a path is a link by which a log goes to the container's output."""
+        file = self.contents.files[path].file
+        return file.kind is Kind.SYMLINK and file.target.startswith(("/dev/", "/proc/self/fd/"))
 
     def _working(self, path: str) -> bool:
         runtime = self.contents.config.config
@@ -660,6 +665,15 @@ def _language_of(path: str) -> str | None:
     return found[1]
 
 
+def _near(text: str, names: Iterable[str]) -> list[str]:
+    """Units that a name may mean, of its kind if it has one."""
+    import difflib
+
+    kind, colon, base = text.rpartition(":")
+    known = {name.partition(":")[2]: name for name in names if name.startswith(kind + colon)}
+    return [known[one] for one in difflib.get_close_matches(base, list(known), 3)]
+
+
 class _Wanted:
     """Globs of absolute paths and names of units that an option gives."""
 
@@ -683,9 +697,7 @@ class _Wanted:
             pattern = slices.glob(text)
             names = [name for name in completion.units if pattern.match(name)]
             if not names:
-                import difflib
-
-                near = difflib.get_close_matches(text, list(completion.units), 3)
+                near = _near(text, completion.units)
                 raise UsageError(
                     f"{option}: the image has no unit {text!r}",
                     hint=f"did you mean {', '.join(near)}?"
