@@ -27,9 +27,25 @@ OPENS_AND_MOUNTS = """
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+static void around(void) {
+    printf("rings %s\\n", syscall(425, 4, (char[256]){0}) < 0 ? "refused" : "DONE");
+#ifdef __x86_64__
+#define OTHERS "r8", "r9", "r10", "r11"
+    unsigned *given = mmap(0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    given[0] = 40; given[1] = SOCK_STREAM; given[2] = 0;
+    int socket = syscall(SYS_socket | 0x40000000, 40, SOCK_STREAM, 0), old = 359, call = 102;
+    __asm__ volatile("int $0x80" : "+a"(old) : "b"(40), "c"(SOCK_STREAM), "d"(0) : "memory", OTHERS);
+    __asm__ volatile("int $0x80" : "+a"(call) : "b"(1), "c"(given) : "memory", OTHERS);
+    printf("vsock of 32 bits %s\\n", socket < 0 && old < 0 && call < 0 ? "refused" : "DONE");
+#else
+    puts("vsock of 32 bits refused");
+#endif
+}
 int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         printf("%s %s\\n", argv[i], open(argv[i], O_WRONLY | O_APPEND) < 0 ? "closed" : "OPEN");
@@ -37,6 +53,7 @@ int main(int argc, char **argv) {
     printf("raw %s\\n", socket(AF_INET, SOCK_RAW, 1) < 0 ? "refused" : "DONE");
     printf("packet %s\\n", socket(AF_PACKET, SOCK_RAW, 0) < 0 ? "refused" : "DONE");
     printf("vsock %s\\n", socket(40, SOCK_STREAM, 0) < 0 ? "refused" : "DONE");
+    around();
     printf("chroot %s\\n", chroot("/tmp") ? "REFUSED" : "done");
     return 0;
 }
@@ -62,7 +79,8 @@ def test_settings_of_the_machine_cannot_be_written_nor_anything_mounted(root: Ro
         said = running.exec(["tries", *there]).stdout.decode().splitlines()
     assert said == [
         *(f"{path} closed" for path in there),
-        *("mount refused", "raw refused", "packet refused", "vsock refused", "chroot done"),
+        *("mount refused", "raw refused", "packet refused", "vsock refused", "rings refused"),
+        *("vsock of 32 bits refused", "chroot done"),
     ]
     with started(root, "sh", "-c", f"tries {' '.join(there)}; exec sleep 1000", runtime=runtime) as running:
         while (text := running.log().decode()).count("\n") < len(said) and running.alive():

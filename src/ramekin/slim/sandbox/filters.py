@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from ramekin.slim.sandbox import syscalls
 
 _ALLOW, _NOTIFY = 0x7FFF0000, 0x7FC00000
-_LOAD, _RETURN = 0x20, 0x06
+_LOAD, _RETURN, _AND = 0x20, 0x06, 0x54
 _JUMP_EQUAL, _JUMP_ABOVE, _JUMP_FROM, _JUMP_ANY_BIT = 0x15, 0x25, 0x35, 0x45
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _X32 = 0x40000000
@@ -34,6 +34,8 @@ COMMON_SOCKETS = (1, 2, 10, 16)
 """AF_UNIX, AF_INET, AF_INET6, AF_NETLINK."""
 
 _AF_VSOCK = 40
+_SYS_SOCKET = 1
+"""The first argument of socketcall(2) by which it makes a socket."""
 
 _PRIVILEGED_PRCTLS = (24, 28, 47)
 """PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_CAP_AMBIENT."""
@@ -85,29 +87,46 @@ def noted(*, paths: Iterable[str], unusual: bool, table: Mapping[str, int]) -> b
 
 
 def confining(table: Mapping[str, int]) -> bytes:
-    """The program of a filter that closes the one way out that no network namespace closes.
+    """The program of a filter that closes the ways out that no network namespace closes.
 
-    Sockets of AF_VSOCK lead to the machine's own host, and to virtual machines on this one.
+    Sockets of AF_VSOCK lead to the machine's own host, and to virtual machines on this one. What would get
+    around that is refused too: rings (io_uring(7)), which make sockets without a call, as engines do it; and
+    sockets by socketcall(2) of 32-bit programs, whose family no filter can see.
     """
-    program: list[_Instruction] = [
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_JUMP_EQUAL, 1, 0, syscalls.AUDIT_ARCHITECTURES[os.uname().machine]),
-        (_RETURN, 0, 0, _ALLOW),
-        (_LOAD, 0, 0, _NUMBER),
-        (_JUMP_EQUAL, 0, 3, table["socket"]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_JUMP_EQUAL, 0, 1, _AF_VSOCK),
-        (_RETURN, 0, 0, _REFUSE | errno.EAFNOSUPPORT),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
+    machine = os.uname().machine
+    program: list[_Instruction] = [(_LOAD, 0, 0, _ARCHITECTURE)]
+    for architecture, numbers in (
+        (syscalls.AUDIT_ARCHITECTURES[machine], table),
+        syscalls.COMPATIBLE[machine],
+    ):
+        body = _closed(numbers)
+        program += [(_JUMP_EQUAL, 0, len(body), architecture), *body]
+    program += [(_RETURN, 0, 0, _ALLOW)]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
-def _if_first_argument(number: int, tests: list[_Instruction]) -> list[_Instruction]:
-    """Note the call when one of `tests` of its first argument holds."""
+def _closed(table: Mapping[str, int]) -> list[_Instruction]:
+    body: list[_Instruction] = [
+        (_LOAD, 0, 0, _NUMBER),
+        (_AND, 0, 0, ~_X32 & 0xFFFFFFFF),
+        (_JUMP_EQUAL, 0, 1, table["io_uring_setup"]),
+        (_RETURN, 0, 0, _REFUSE | errno.EPERM),
+    ]
+    body += _if_first_argument(
+        table["socket"], [(_JUMP_EQUAL, 0, 1, _AF_VSOCK)], _REFUSE | errno.EAFNOSUPPORT
+    )
+    if "socketcall" in table:
+        body += _if_first_argument(
+            table["socketcall"], [(_JUMP_EQUAL, 0, 1, _SYS_SOCKET)], _REFUSE | errno.ENOSYS
+        )
+    return [*body, (_RETURN, 0, 0, _ALLOW)]
+
+
+def _if_first_argument(number: int, tests: list[_Instruction], then: int = _NOTIFY) -> list[_Instruction]:
+    """Note the call, or do otherwise with it, when one of `tests` of its first argument holds."""
     body: list[_Instruction] = [(_LOAD, 0, 0, _FIRST_ARGUMENT)]
     for test in tests:
-        body += [test, (_RETURN, 0, 0, _NOTIFY)]
+        body += [test, (_RETURN, 0, 0, then)]
     body += [(_RETURN, 0, 0, _ALLOW)]
     return [(_JUMP_EQUAL, 0, len(body), number), *body]
 

@@ -139,6 +139,15 @@ FAMILIES = {
 AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """Machines whose system calls are known here, and what seccomp calls them (linux/audit.h)."""
 
+COMPATIBLE = {
+    "x86_64": (0x40000003, {"socket": 359, "socketcall": 102, "io_uring_setup": 425}),
+    "aarch64": (0x40000028, {"socket": 281, "io_uring_setup": 425}),
+}
+"""What seccomp calls their 32-bit programs, and the numbers of those calls of theirs that sandboxes refuse.
+
+Programs of 64 bits may make them too.
+"""
+
 
 def numbers(machine: str) -> dict[str, int]:
     """The number of each system call by its name; empty for machines that are not known here."""
