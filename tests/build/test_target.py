@@ -37,6 +37,13 @@ def test_what_a_reference_leaves_open_comes_from_name_and_tag(
     assert str(target(asked(output, tag))) == reference
 
 
+def test_an_engine_is_no_target() -> None:
+    with pytest.raises(UsageError, match="cannot be written to docker-daemon") as failed:
+        target(asked("docker-daemon:web"))
+    assert failed.value.hint is not None
+    assert "docker load" in failed.value.hint
+
+
 def test_a_target_has_no_digest() -> None:
     with pytest.raises(UsageError, match="a target has no digest"):
         target(asked(f"docker://localhost:5000/web@sha256:{'0' * 64}"))

@@ -112,6 +112,17 @@ def test_a_difference_exits_with_1_names_what_was_missing_and_writes_no_image(ki
 
 
 @pytest.mark.runtime
+def test_a_slim_image_does_not_take_the_place_of_its_original(kitchen: Kitchen) -> None:
+    before = (kitchen.folder / "web/index.json").read_bytes()
+    for target in (f"oci:{kitchen.folder}/web", "oci:web"):
+        code, out, err = kitchen.slim("-o", target, "--probe", HELLO)
+        assert (code, out) == (2, "")
+        assert f"{target}: the slim image would take the place of its original" in err
+    assert (kitchen.folder / "web/index.json").read_bytes() == before
+    assert kitchen.slim("-o", "oci:web:slim", "--probe", HELLO)[0] == 0
+
+
+@pytest.mark.runtime
 def test_keep_answers_what_the_hint_says(kitchen: Kitchen) -> None:
     code, data = kitchen.json("-o", kitchen.target, "--probe", THERE, "--no-heal", "--keep", "dpkg:greetings")
     assert (code, data["passed"], data["rounds"][0]["lookups"]) == (0, True, [])
@@ -171,6 +182,7 @@ def test_a_spec_says_the_same(kitchen: Kitchen) -> None:
         (["oci:x", "-o", "oci:y", "--locales", "english"], "--locales: 'english' is not a language"),
         (["oci:x", "-o", "oci:y@sha256:" + "0" * 64], "a target has no digest"),
         (["oci:x", "y", "-o", "oci:z"], "'y' is one image too many"),
+        (["oci:x", "-o", "docker-daemon:y"], "images cannot be written to docker-daemon:"),
         (["none.yaml"], "there is no file none.yaml"),
         (["oci:x", "-o", "oci:y", "--probe", "none.yaml"], "there is no file none.yaml"),
         (["oci:x", "-o", "oci:y", "--probe", "localhost/x"], "a request is a path (/health), :PORT/PATH"),

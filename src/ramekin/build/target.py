@@ -21,9 +21,7 @@ def target(request: ImageRequest) -> Reference:
     """
     name, tag = split_name(request.tag)
     text = request.target.replace("{name}", request.name)
-    found = reference.parse(text or f"oci:./{name.rpartition('/')[2] or request.name}")
-    if found.digest is not None:
-        raise UsageError(f"{found}: a target has no digest", hint="the image's bytes decide it; name a tag")
+    found = reference.parse_target(text or f"oci:./{name.rpartition('/')[2] or request.name}")
     if found.tag or found.name:
         return found
     match found.transport:

@@ -353,6 +353,11 @@ def _one(
     with ExitStack() as stack:
         progress = stack.enter_context(terminal.progress())
         opened = stack.enter_context(transports.read(place, plain_http=plain_http, progress=progress))
+        if target is not None and transports.replaces(opened, place, target):
+            raise UsageError(
+                f"{target}: the slim image would take the place of its original",
+                hint="give it a tag or a place of its own, and move it once you trust it",
+            )
         slimmed = stack.enter_context(run.slim(opened, request, store, progress=progress))
         written = _write_all(settings, slimmed, target, jobs, plain_http, progress)
         if not json:
@@ -369,12 +374,7 @@ def _one(
 def _target(settings: Settings) -> Reference | None:
     from ramekin.image import reference
 
-    if settings.output is None:
-        return None
-    found = reference.parse(settings.output)
-    if found.digest is not None:
-        raise UsageError(f"{found}: a target has no digest", hint="the image's bytes decide it; name a tag")
-    return found
+    return None if settings.output is None else reference.parse_target(settings.output)
 
 
 def _request(settings: Settings, jobs: int) -> SlimRequest:

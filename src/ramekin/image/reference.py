@@ -102,6 +102,19 @@ def parse(text: str) -> Reference:
     return Reference(scheme, path, tag=tag)
 
 
+def parse_target(text: str) -> Reference:
+    """Read the reference of a place to write to; `UsageError` also for a digest and for what is only read."""
+    found = parse(text)
+    if found.transport == "docker-daemon":
+        raise UsageError(
+            f"{found}: images cannot be written to docker-daemon:",
+            hint="write docker-archive:FILE.tar, which `docker load -i FILE.tar` takes",
+        )
+    if found.digest is not None:
+        raise UsageError(f"{found}: a target has no digest", hint="the image's bytes decide it; name a tag")
+    return found
+
+
 def _engine(text: str, rest: str) -> Reference:
     """A name as an engine takes it, which may begin with a host, or the digest of a config, an image's ID."""
     if rest.startswith("sha256:"):

@@ -8,15 +8,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from ramekin.errors import UsageError
+from ramekin.errors import NotFoundError, UsageError
 from ramekin.image.image import Image
 from ramekin.image.oci import Descriptor, Platform
 from ramekin.image.reference import Reference
 from ramekin.progress import SILENT, Progress
 
-__all__ = ["copy", "read", "write"]
+__all__ = ["copy", "read", "replaces", "write"]
 
 
 @contextmanager
@@ -108,6 +109,29 @@ def write(
             return rootfs.write(image, reference, jobs=jobs, progress=progress, platform=platform)
         case other:
             raise UsageError(f"{reference}: images cannot be written to {other}:")
+
+
+def replaces(image: Image, source: Reference, target: Reference) -> bool:
+    """Whether what is written to `target` takes the place of `image`, which was read from `source`."""
+    if source.transport != target.transport:
+        return False
+    if source.transport == "docker":
+        # by its digest it stays to be had, whatever its tag becomes
+        names = {(one.location, one.tag or "latest") for one in (source, target)}
+        return source.digest is None and len(names) == 1
+    if Path(source.location).resolve() != Path(target.location).resolve():
+        return False
+    if source.transport != "oci":
+        return True
+    from ramekin.image.transports import layout
+
+    tag = layout.tag_for(image, target)
+    if source.tag:
+        return source.tag == tag
+    try:
+        return layout.read(replace(source, tag=tag, digest=None)).root.digest == image.root.digest
+    except NotFoundError:
+        return False
 
 
 def copy(
