@@ -15,7 +15,7 @@ from ramekin.errors import RamekinError, UsageError
 from ramekin.image.image import Image
 from ramekin.image.oci import Platform
 from ramekin.image.tree import file
-from ramekin.slim import observation, run, shadow
+from ramekin.slim import observation, report, run, shadow
 from ramekin.slim.probes import form, model
 from ramekin.slim.run import Slimmed, SlimRequest
 from ramekin.slim.units import Choice
@@ -160,6 +160,19 @@ def test_what_the_user_gives_up_is_shown_and_not_put_back(store: Store) -> None:
     with slimmed(store, pantries.image(store), text, choice=choice) as found:
         assert not found.passed
         assert len(found.rounds) == 1
+
+
+def test_a_program_that_the_user_gave_up_is_named_when_it_cannot_be_started(store: Store) -> None:
+    files = [file("opt/start", b"#!/bin/sh\ntest $1 || exec httpd -f -p 8000 -h /srv\n", mode=0o755)]
+    for command, text in ((("/opt/start",), "- get: /"), (("true",), "- run: /opt/start --help")):
+        image = pantries.image(store, cmd=command, files=files)
+        with slimmed(store, image, text, choice=Choice(drop=("/opt/start",))) as found:
+            assert not found.passed
+            assert [(one.path, one.judgement) for one in found.rounds[0].lookups] == [("opt/start", GIVEN_UP)]
+            assert report.missing(found) == [
+                "/opt/start of files:/opt, given up on purpose, looked for by the sandbox (execve)"
+            ]
+            assert "was given up by --drop" in report.advice(found, healed=True)
 
 
 def test_where_what_was_given_up_was_looked_for_nothing_is_put_back_instead(store: Store) -> None:

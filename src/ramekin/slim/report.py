@@ -208,7 +208,9 @@ def _few(texts: Sequence[str]) -> str:
 
 def _lookup(one: Lookup) -> str:
     unit = f" of {one.unit}" if one.unit else ""
-    return plain(f"/{one.path}{unit}, {_HOW[one.judgement]} by {one.program} ({one.syscall})")
+    return plain(
+        f"/{one.path}{unit}, {_HOW[one.judgement]} by {one.program or 'the sandbox'} ({one.syscall})"
+    )
 
 
 def _as_data(one: Lookup) -> dict[str, str]:

@@ -21,12 +21,13 @@ import msgspec
 
 from ramekin.errors import RamekinError
 from ramekin.image.oci import Runtime
-from ramekin.image.running.container import Wishes
+from ramekin.image.running.container import NoProgramError, Wishes
 from ramekin.slim import observation as observations
 from ramekin.slim.observation import Observation
 from ramekin.slim.probes import asking, commands
 from ramekin.slim.probes.answer import START, Answer
 from ramekin.slim.probes.model import Crawl, Health, Host, Http, Plan, Probe, Replay, Run
+from ramekin.slim.sandbox import lookups
 from ramekin.slim.sandbox.plan import Limits, Miss, Readiness, State, Watch, Watching
 from ramekin.slim.sandbox.rootfs import Rootfs
 from ramekin.slim.sandbox.running import Running, sandbox
@@ -128,6 +129,7 @@ class _Attempt:
         except RamekinError as error:
             if first:
                 raise
+            self._note_program(error)
             yield Answer(START, "start", {"error": error.message}, (error.message,))
             return
         yield self._start_answer(course, state)
@@ -286,6 +288,16 @@ class _Attempt:
         elif self.watch.by is not Watching.NONE:
             self.observation = observations.merge(self.observation, running.observation())
 
+    def _note_program(self, error: RamekinError) -> None:
+        """Take down that a program was gone which was to be started, so that nobody came to look for it."""
+        if not isinstance(error, NoProgramError):
+            return
+        removed = {f"/{path}" for path in self.watch.removed}
+        for path in error.tried:
+            gone = lookups.walk(str(self.root.path), path, follow=True).among(removed)
+            if gone is not None:
+                self.misses.add(Miss(gone.strip("/"), "execve", ""))
+
     def _alone(self) -> Iterator[Answer]:
         """Put each command to a container of its own."""
         if self.findings.probes is None:
@@ -302,6 +314,7 @@ class _Attempt:
                     finally:
                         self._note(running)
             except RamekinError as error:
+                self._note_program(error)
                 yield commands.failed(probe.name, "run", error.message)
                 continue
             if status is None:

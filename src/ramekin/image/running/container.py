@@ -7,7 +7,7 @@ user's in place of both. Users are looked up in the image's own account files.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,13 +17,20 @@ from ramekin.image.oci import Runtime
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for when an image does not say."""
 
-
 _MOST = (1 << 32) - 2
 """The highest number of a user or group."""
 
 
 class NothingToRunError(UsageError):
     """Neither the image nor the user says what to run."""
+
+
+class NoProgramError(NotFoundError):
+    """What is to be run is at none of the paths of `tried`."""
+
+    def __init__(self, message: str, tried: Sequence[str], *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.tried = tuple(tried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,19 +198,25 @@ def make_place(root: Path, inside: str, *, folder: bool = True, owner: Identity 
             os.chown(path, owner.uid, owner.gid)
 
 
-def require_program(made: Container) -> None:
-    """`NotFoundError` when what is to be run is not in the image; runtimes say so in words of their own."""
-    name = made.command[0]
+def tried(name: str, env: Mapping[str, str], workdir: str) -> list[str]:
+    """The paths at which a program of this name is looked for, in order (execvp(3))."""
     if "/" in name:
-        tried = [name if name.startswith("/") else f"{made.workdir}/{name}"]
-    else:
-        tried = [f"{folder}/{name}" for folder in made.env.get("PATH", "").split(":") if folder]
-    for path in tried:
+        return [name if name.startswith("/") else f"{workdir}/{name}"]
+    return [f"{folder}/{name}" for folder in env.get("PATH", "").split(":") if folder]
+
+
+def require_program(made: Container) -> None:
+    """`NoProgramError` when what is to be run is not in the image; runtimes say so in words of their own."""
+    name = made.command[0]
+    paths = tried(name, made.env, made.workdir)
+    for path in paths:
         inside = [item for item in made.volumes if path.startswith(f"{item.inside}/")]
         if inside or resolved(made.root, path) is not None:
             return
-    raise NotFoundError(
-        f"the image has no program {name}", hint="--entrypoint runs another one; words after -- are arguments"
+    raise NoProgramError(
+        f"the image has no program {name}",
+        paths,
+        hint="--entrypoint runs another one; words after -- are arguments",
     )
 
 

@@ -19,6 +19,7 @@ import select
 import struct
 from contextlib import suppress
 
+from ramekin.image.running.container import tried
 from ramekin.slim.sandbox import lookups, rights, syscalls
 from ramekin.slim.sandbox.calls import AT_FDCWD, PATH_CALLS, PathCall, Use
 from ramekin.slim.sandbox.plan import Process, Watching
@@ -150,12 +151,7 @@ class Calls:
         """Note that a process is about to be started from outside, for what we do ourselves is not noted."""
         if self._watching not in (Watching.SECCOMP, Watching.LOOKUPS):
             return
-        name = process.argv[0]
-        if "/" in name:
-            tried = [name if name.startswith("/") else f"{process.workdir}/{name}"]
-        else:
-            tried = [f"{folder}/{name}" for folder in process.env.get("PATH", "").split(":") if folder]
-        for path in tried:
+        for path in tried(process.argv[0], process.env, process.workdir):
             found = lookups.walk(self._root, path, follow=True)
             if found.exists:
                 self.executed.update((*found.links, found.end))

@@ -28,11 +28,12 @@ from pathlib import Path
 
 import msgspec
 
-from ramekin.errors import NotFoundError, RamekinError, UsageError
+from ramekin.errors import RamekinError, UsageError
 from ramekin.image.oci import Runtime
 from ramekin.image.running import runtimes
 from ramekin.image.running.container import (
     Container,
+    NoProgramError,
     NothingToRunError,
     Volume,
     Wishes,
@@ -459,11 +460,11 @@ def _made(root: Rootfs, settings: Runtime, wishes: Wishes) -> Container:
         require_program(made)
     except NothingToRunError as error:
         raise UsageError(error.message, hint="--cmd says what to run; --run puts commands to it") from None
-    except NotFoundError as error:
+    except NoProgramError as error:
         hint = (
             None if wishes.entrypoint else "--cmd (`args:`) gives what stands in place of the image's own Cmd"
         )
-        raise NotFoundError(error.message, hint=hint) from None
+        raise NoProgramError(error.message, error.tried, hint=hint) from None
     return made
 
 
