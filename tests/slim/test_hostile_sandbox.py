@@ -56,7 +56,7 @@ def test_the_answer_to_an_interrupted_question_is_not_taken_for_that_to_another(
         keepers = [
             pid
             for pid in sorted(descendants(os.getpid()) - others)
-            if b"sandbox.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"sandbox.warden" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
         descriptors = open_descriptors()
         for ask in (running.record, running.state, lambda: running.exec(["id"]), lambda: running.address(1)):

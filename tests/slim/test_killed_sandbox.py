@@ -123,7 +123,7 @@ def test_a_part_of_it_is_killed(tmp_path: Path, level: str) -> None:
     others = descendants(os.getpid())
     with started(root, "sleep", "98766", watch=Watch()) as running:
         processes = descendants(os.getpid()) - others
-        chain = sorted(pid for pid in processes if b"sandbox.keeper" in _command(pid))
+        chain = sorted(pid for pid in processes if b"sandbox.warden" in _command(pid))
         chain += [pid for pid in processes if _command(pid).startswith(b"bwrap")]
         os.kill(dict(zip(("warden", "keeper", "runtime"), chain, strict=True))[level], signal.SIGKILL)
         if level == "runtime":

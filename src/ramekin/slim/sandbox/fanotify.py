@@ -12,7 +12,7 @@ import struct
 from contextlib import suppress
 
 from ramekin.slim.sandbox import kernel
-from ramekin.slim.sandbox.rights import Modes
+from ramekin.slim.sandbox.modes import Modes
 
 _EVENT = struct.Struct("=IBBHQii")
 _BUFFER = 170 * _EVENT.size

@@ -7,6 +7,8 @@ container's, or the image would run its code in ours.
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 from ramekin.slim.sandbox import kernel
@@ -52,3 +54,35 @@ def become(process: Process, *, mapped: bool) -> None:
 def execute(process: Process) -> None:
     """Start the program in place of this one; comes back by `OSError` only."""
     os.execvpe(process.argv[0], process.argv, process.env)
+
+
+def run(
+    inside: int, process: Process, descriptors: list[int], tells: int, submit: Callable[[], None]
+) -> None:
+    """Run a program in the container of the process `inside`, standing for it outside: end as it does.
+
+    `descriptors` begin with its standard input, output and error; its number is written to `tells`. `submit`
+    is what the program's process does last, to come under the filters.
+    """
+    os.setsid()
+    mapped = enter(inside, process)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.close(tells)
+        for number in range(3):
+            os.dup2(descriptors[number], number)
+        become(process, mapped=mapped)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.chdir(process.workdir)
+        submit()
+        execute(process)
+    os.write(tells, str(pid).encode())
+    os.close(tells)
+    # what is read from the program has to end when the program does
+    for number in (0, 1, 2, *descriptors[:3]):
+        os.close(number)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        os._exit(128 + os.WTERMSIG(status))
+    os._exit(os.WEXITSTATUS(status))

@@ -1,30 +1,19 @@
-"""The keeper of a sandbox: the process in whose namespaces a container lives and dies.
+"""The keeper of a sandbox: process 1 of the PID namespace in which a container lives and dies.
 
-    ramekin ── warden ── keeper (process 1 of its PID namespace) ── bwrap or runc ── the program
-                              └── forwarders, commands run in the container
-
-All mounts are in the keeper's own mount namespace, files that the container writes are in a tmpfs there, and
-all processes are in its PID namespace. When the keeper ends, however it ends, the kernel takes all of it
-away. The keeper dies with the warden. The warden ends when ramekin does, removing the folders that ramekin
-did not come to remove.
-
-Run as `python -m ramekin.slim.sandbox.keeper DESCRIPTOR`, the descriptor being that of the plan.
+It lays the container out, starts it, watches it, and answers who asks about it, over a socket.
 """
-# ruff: noqa: PTH101, PTH102, PTH112, PTH116, PTH123
+# ruff: noqa: PTH116, PTH123
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import select
 import selectors
 import shutil
 import signal
 import socket
-import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,111 +21,31 @@ from pathlib import Path
 
 import msgspec
 
-from ramekin.image.removal import remove
-from ramekin.image.running.container import Identity, make_place
-from ramekin.slim.sandbox import filters, joining, kernel, network, rights, syscalls, upper, wire
+from ramekin.slim.sandbox import (
+    filters,
+    joining,
+    kernel,
+    modes,
+    mounts,
+    network,
+    recorded,
+    status,
+    syscalls,
+    upper,
+    wire,
+)
 from ramekin.slim.sandbox.calls import PATH_CALLS
 from ramekin.slim.sandbox.fanotify import FileEvents
+from ramekin.slim.sandbox.mounts import FOLDER, MERGED
 from ramekin.slim.sandbox.notified import Calls, runs_program
-from ramekin.slim.sandbox.plan import Place, Plan, Process, Record, Reply, Request, State, Watching
-
-FOLDER = "/tmp"
-"""Where the keeper's own tmpfs is, in its mount namespace: a folder that is everywhere and open to all."""
-
-MERGED = f"{FOLDER}/merged"
-"""The container's root: the image below, what the container writes above."""
-
-HOSTS = "127.0.0.1\tlocalhost ramekin\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-RESOLV = "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"
-"""Nothing answers there, and says so at once."""
-
-_NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-"""The keeper's own; the warden, who has to see all folders, shares but the user and PID namespaces with
-it."""
+from ramekin.slim.sandbox.plan import Plan, Record, Reply, Request, State, Watching
 
 _CHILD = re.compile(rb'"child-pid": *([0-9]+)[^0-9]')
 _PULSE = 0.1
 """Seconds between two looks at how full the container's file system is."""
 
-_PLACE = os.O_PATH | os.O_CLOEXEC
-_FILES = 1 << 20
-"""Files and folders that a container may make: each takes memory of the kernel."""
 _SPARE = 128 << 10
 """Bytes below which the tmpfs counts as full: what runtimes keep there goes when the program ends."""
-
-
-def main(descriptor: int) -> int:
-    """Be the warden; the keeper is a child. The exit status is of no use."""
-    with open(descriptor, "rb") as file:
-        plan = msgspec.json.decode(file.read(), type=Plan)
-    for given in (plan.control, plan.log, plan.removed):
-        if given >= 0:
-            # ours, and not for the programs that we start
-            os.set_inheritable(given, False)
-    ramekin = os.pidfd_open(plan.parent)
-    if os.getppid() != plan.parent:
-        return 1
-    try:
-        _unshare(plan)
-    except OSError as error:
-        _complain(plan, f"the kernel gives no namespaces of our own ({error.strerror})")
-        return 1
-    child = os.fork()
-    if child == 0:
-        _keep(plan)
-    os.close(plan.control)
-    os.close(plan.log)
-    ended = os.pidfd_open(child)
-    # a signal to a job does not end its sandboxes before their user has asked them for what they saw
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    ready, _, _ = select.select([ramekin, ended], [], [])
-    orphaned = ramekin in ready
-    with suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    if orphaned:
-        for folder in plan.debris:
-            remove(Path(folder))
-    return 0
-
-
-def _unshare(plan: Plan) -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    kernel.unshare(kernel.CLONE_NEWPID | (kernel.CLONE_NEWUSER if plan.rootless else 0))
-    if plan.rootless:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-
-
-def _complain(plan: Plan, text: str) -> None:
-    with socket.socket(fileno=plan.control) as control:
-        control.send(msgspec.json.encode(Reply(error=text)))
-
-
-def _keep(plan: Plan) -> None:
-    """Be the keeper; does not come back."""
-    code = 1
-    try:
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        keeper: Keeper | None = None
-        try:
-            kernel.unshare(_NAMESPACES)
-            keeper = Keeper(plan)
-            keeper.start()
-        except OSError as error:
-            what = f"{error.filename}: " if error.filename else ""
-            _complain(plan, f"{what}{error.strerror}")
-        else:
-            keeper.serve()
-            code = 0
-    except BaseException:
-        # into the container's log, which is shown when a sandbox ends by itself
-        traceback.print_exc()
-    finally:
-        # nothing of the parent's is to be cleaned up here
-        os._exit(code)
 
 
 class Keeper:
@@ -165,7 +74,7 @@ class Keeper:
         self._numbers = syscalls.numbers(os.uname().machine)
         self._listening: set[str] = set()
         watched = plan.syscalls and plan.program.uid == 0
-        self._modes = rights.Modes(MERGED) if watched else None
+        self._modes = modes.Modes(MERGED) if watched else None
         self._question = 0
         """The number of what we are asked; 0 is whether we have started."""
 
@@ -174,7 +83,7 @@ class Keeper:
         os.umask(0o022)
         # of forking beside threads: children touch nothing that a thread of ours may hold
         warnings.simplefilter("ignore", DeprecationWarning)
-        _mounts(self._plan)
+        mounts.lay_out(self._plan)
         network.raise_loopback()
         if self._plan.watching in (Watching.FANOTIFY, Watching.SECCOMP):
             self._watch_files()
@@ -435,7 +344,7 @@ class Keeper:
             try:
                 self._forget()
                 os.close(told)
-                _run_inside(inside, process, descriptors, tells, lambda: self._submit(sends))
+                joining.run(inside, process, descriptors, tells, lambda: self._submit(sends))
             except BaseException as error:
                 os.write(descriptors[2], f"{process.argv[0]}: {_words(error)}\n".encode())
             finally:
@@ -469,11 +378,9 @@ class Keeper:
             record.syscalls = sorted(calls.unusual)
             record.calls_noted = self._plan.syscalls and not self._deaf
             if self._overrides(record):
-                calls.capabilities.add(rights.OVERRIDE)
+                calls.capabilities.add(modes.OVERRIDE)
             record.capabilities = sorted(calls.capabilities)
-        fields = msgspec.structs.asdict(record)
-        text = msgspec.json.encode({name: _texts(value) for name, value in fields.items()})
-        return Reply(), wire.memory(text)
+        return Reply(), wire.memory(recorded.write(record))
 
     def _overrides(self, record: Record) -> bool:
         """Whether root made use of its right to files that their modes keep from it."""
@@ -481,7 +388,7 @@ class Keeper:
             return False
         if self._events is None:
             # who opened what is known of calls to nobody
-            return rights.others(MERGED, {*record.opened, *record.executed, *record.written})
+            return modes.others(MERGED, {*record.opened, *record.executed, *record.written})
         made = {place.path for place in self._plan.places}
         written = (path for path in record.written if path not in made)
         chowns = self._calls is not None and "CAP_CHOWN" in self._calls.capabilities
@@ -500,34 +407,6 @@ class Keeper:
             os.close(self._events.fileno())
 
 
-def _run_inside(
-    inside: int, process: Process, descriptors: list[int], tells: int, submit: Callable[[], None]
-) -> None:
-    """Run a program in the container, standing for it outside: end as it does."""
-    os.setsid()
-    mapped = joining.enter(inside, process)
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        os.close(tells)
-        for number in range(3):
-            os.dup2(descriptors[number], number)
-        joining.become(process, mapped=mapped)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.chdir(process.workdir)
-        submit()
-        joining.execute(process)
-    os.write(tells, str(pid).encode())
-    os.close(tells)
-    # what is read from the program has to end when the program does
-    for number in (0, 1, 2, *descriptors[:3]):
-        os.close(number)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        os._exit(128 + os.WTERMSIG(status))
-    os._exit(os.WEXITSTATUS(status))
-
-
 def _runtimes(name: str) -> frozenset[tuple[int, int]]:
     """The programs (device and inode) that processes run before they are the container's."""
     found = [os.stat(program) for program in (shutil.which(name), "/proc/self/exe") if program]
@@ -540,24 +419,12 @@ def _hears(pid: int, number: int) -> bool:
 
     It asks for a signal by a handler, or by holding it up until it takes it (sigwait(3)).
     """
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(("SigCgt:", "SigBlk:")) and int(line.split()[1], 16) >> (number - 1) & 1:
-                return True
-    return False
+    asked = status.mask(pid, "SigCgt") | status.mask(pid, "SigBlk")
+    return bool(asked >> (number - 1) & 1)
 
 
 def _words(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error)
-
-
-def _texts(value: object) -> object:
-    """File names may be any bytes: surrogates go over the wire as bytes do in JSON, escaped."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("latin-1")
-    if isinstance(value, list | tuple):
-        return [_texts(item) for item in value]
-    return value
 
 
 def _unblocked() -> None:
@@ -565,65 +432,3 @@ def _unblocked() -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-
-
-def _mounts(plan: Plan) -> None:
-    """The keeper's mounts: its folder, the image's files with a layer to write to above, its own /proc."""
-    kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-    # opened here, for what they are may lie below what is hidden now
-    lower = os.open(plan.lower, _PLACE | os.O_DIRECTORY)
-    hosts = [os.open(bind.host, _PLACE) for bind in plan.binds]
-    kernel.mount("tmpfs", FOLDER, "tmpfs", kernel.MS_NODEV, f"size={plan.room},nr_inodes={_FILES},mode=0755")
-    for name in ("lower", "upper", "work", "merged", "own", "binds"):
-        os.mkdir(f"{FOLDER}/{name}", 0o755)
-    kernel.mount(f"/proc/self/fd/{lower}", f"{FOLDER}/lower", "", kernel.MS_BIND)
-    os.close(lower)
-    top = os.stat(f"{FOLDER}/lower")
-    with suppress(OSError):
-        # in a user namespace, the folder may be of somebody who is not in it
-        os.chown(f"{FOLDER}/upper", top.st_uid, top.st_gid)
-    os.chmod(f"{FOLDER}/upper", top.st_mode & 0o7777)
-    options = f"lowerdir={FOLDER}/lower,upperdir={FOLDER}/upper,workdir={FOLDER}/work"
-    # an image may bring device nodes, which are not to lead to the machine's devices
-    kernel.mount("overlay", MERGED, "overlay", kernel.MS_NODEV, options + ",userxattr" * plan.rootless)
-    for bind, host in zip(plan.binds, hosts, strict=True):
-        _bind(host, f"{FOLDER}/binds/{bind.name}")
-    for name, text in (("hosts", HOSTS), ("resolv.conf", RESOLV), ("hostname", "ramekin\n")):
-        Path(f"{FOLDER}/own/{name}").write_text(text)
-    for place in plan.places:
-        _stand(place)
-    if plan.bundle:
-        _close_control_groups()
-        os.mkdir(f"{FOLDER}/bundle")
-        Path(f"{FOLDER}/bundle/config.json").write_text(plan.bundle)
-
-
-def _close_control_groups() -> None:
-    """Make control groups read-only here: those that runc would make outlive a sandbox that is killed."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        target = line.split()[4]
-        if target == "/sys/fs/cgroup" or target.startswith("/sys/fs/cgroup/"):
-            kernel.mount("none", target, "", kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
-
-
-def _stand(place: Place) -> None:
-    path = Path(f"{MERGED}/{place.path.lstrip('/')}")
-    if not place.folder and path.is_symlink() and not path.parent.is_symlink():
-        # as engines do with the files that they bring, /etc/resolv.conf above all
-        path.unlink()
-    make_place(Path(MERGED), place.path, folder=place.folder, owner=Identity(place.uid, place.gid))
-
-
-def _bind(host: int, target: str) -> None:
-    source = f"/proc/self/fd/{host}"
-    if os.path.isdir(source):
-        os.mkdir(target)
-    else:
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
-    kernel.mount(source, target, "", kernel.MS_BIND | kernel.MS_REC)
-    os.close(host)
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))

@@ -115,7 +115,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     `parent` is the process whose end is the sandbox's end. `lower` is the folder of the image's files.
     `command` starts the container, and `bundle` is what runc is told, empty for bubblewrap; both name
-    paths below `keeper.FOLDER`. `become` is whom the command is started as. `removed` is the descriptor of a
+    paths below `mounts.FOLDER`. `become` is whom the command is started as. `removed` is the descriptor of a
     file of paths, each ended by a zero byte, or -1. `debris` are folders to remove should the parent die.
     """
 

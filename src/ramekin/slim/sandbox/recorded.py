@@ -1,9 +1,9 @@
-"""From what a keeper has seen to an observation: the image's own paths only."""
+"""What a keeper has seen: on its way over the wire, and as an observation, of the image's own paths only."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,32 @@ _OTHERS = ("proc", "dev", "sys")
 """Folders that are not the image's while it runs."""
 
 
+def write(record: Record) -> bytes:
+    """A record for `read`. File names may be any bytes, which go as the characters of those numbers."""
+    return msgspec.json.encode(_each(msgspec.structs.asdict(record), _bytewise))
+
+
 def read(data: bytes) -> Record:
-    """What `keeper` wrote, whose texts are the bytes of file names one by one."""
-    return msgspec.convert(_texts(msgspec.json.decode(data)), type=Record)
+    """The record that `write` made these bytes of."""
+    return msgspec.convert(_each(msgspec.json.decode(data), _named), type=Record)
 
 
-def _texts(value: Any) -> Any:
+def _bytewise(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _named(text: str) -> str:
+    return text.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """`value` with each text in it changed."""
     if isinstance(value, str):
-        return value.encode("latin-1").decode("utf-8", "surrogateescape")
-    if isinstance(value, list):
-        return [_texts(item) for item in value]
+        return change(value)
+    if isinstance(value, list | tuple):
+        return [_each(item, change) for item in value]
     if isinstance(value, dict):
-        return {name: _texts(item) for name, item in value.items()}
+        return {name: _each(item, change) for name, item in value.items()}
     return value
 
 

@@ -1,9 +1,9 @@
-"""Which capabilities a program makes use of: by system calls, and by the files that it opens and writes.
+"""Which capabilities a program makes use of by its system calls.
 
 A call is looked at before it is carried out, with who makes it and what it is about: the owner of the file
 whose mode is changed, the users of the processes that get a signal. The answer is what the kernel would ask
 for (capabilities(7)); where that cannot be known, as of a file that is gone by now, it is rather one too many
-than one too few. Of files, root needs CAP_DAC_OVERRIDE for those that their modes would keep from it.
+than one too few. Of CAP_DAC_OVERRIDE the calls tell nothing (see `modes`).
 """
 # ruff: noqa: PTH115, PTH116
 
@@ -13,19 +13,17 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ramekin.slim.sandbox import kernel, lookups
+from ramekin.slim.sandbox import kernel, lookups, status
 from ramekin.slim.sandbox.calls import AT_FDCWD, PATH_CALLS
+from ramekin.slim.sandbox.memory import Memory
 
-Read = Callable[[int, int, int], bytes]
-"""Bytes of a process, by its number, an address and how many."""
-
-OVERRIDE = "CAP_DAC_OVERRIDE"
-
-_NOBODY = 0xFFFFFFFF
+_WORD = 0xFFFFFFFF
+"""The bits of an argument that is an int."""
+_SAME = _WORD
+"""As a user or group: that which it is."""
 _SET_GROUP = 0o2000
 _CHOWNS = {"chown": 1, "lchown": 1, "fchown": 1, "fchownat": 2}
 """The argument that has the new owner; the one after it has the group."""
@@ -39,45 +37,46 @@ _KILLS = ("kill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
 _DROPS, _SECURES = 24, 28
 """PR_CAPBSET_DROP, PR_SET_SECUREBITS."""
 _LAST_PRIVILEGED_PORT = 1023
-_PAGE = 4096
 
 
-def needed(pid: int, name: str, arguments: list[int], read: Read) -> frozenset[str]:
+def needed(pid: int, name: str, arguments: list[int], memory: Memory) -> frozenset[str]:
     """The capabilities that a call of a process that has them makes use of."""
-    wanted = _wanted(pid, name, arguments, read)
+    wanted = _wanted(pid, name, arguments, memory)
     if not wanted:
         return frozenset()
-    has = _effective(pid)
+    has = status.mask(pid, "CapEff")
     return frozenset(right for right in wanted if has >> kernel.CAPABILITIES[right] & 1)
 
 
-def _wanted(pid: int, name: str, arguments: list[int], read: Read) -> set[str]:
+def _wanted(pid: int, name: str, arguments: list[int], memory: Memory) -> set[str]:
     if name in _SET_USERS or name in _SET_GROUPS:
         kind = "Uid" if name in _SET_USERS else "Gid"
         count = _SET_USERS.get(name) or _SET_GROUPS[name]
-        asked = {value & _NOBODY for value in arguments[:count]} - {_NOBODY}
-        other = asked - set(_numbers(pid, kind)[:3])
+        asked = {value & _WORD for value in arguments[:count]} - {_SAME}
+        other = asked - set(status.numbers(pid, kind)[:3])
         return {"CAP_SETUID" if kind == "Uid" else "CAP_SETGID"} if other else set()
     if name in _CHOWNS:
-        owner, group = (value & _NOBODY for value in arguments[_CHOWNS[name] :][:2])
-        return _of_chown(pid, owner, group, _file(pid, name, arguments, read))
+        owner, group = (value & _WORD for value in arguments[_CHOWNS[name] :][:2])
+        return _of_chown(pid, owner, group, _file(pid, name, arguments, memory))
     if name in _CHMODS:
-        return _of_chmod(pid, arguments[_CHMODS[name]], _file(pid, name, arguments, read))
+        return _of_chmod(pid, arguments[_CHMODS[name]], _file(pid, name, arguments, memory))
     if name == "utimensat":
         # without times, whoever may write may do it
-        return {"CAP_FOWNER"} if arguments[2] and not _owns(pid, _file(pid, name, arguments, read)) else set()
+        return (
+            {"CAP_FOWNER"} if arguments[2] and not _owns(pid, _file(pid, name, arguments, memory)) else set()
+        )
     if name in _ATTRIBUTES:
-        attribute = _text(pid, arguments[1], read)
-        return _of_attribute(attribute, _owns(pid, _file(pid, name, arguments, read)))
+        attribute = memory.text(pid, arguments[1])
+        return _of_attribute(attribute, _owns(pid, _file(pid, name, arguments, memory)))
     if name == "bind":
-        port = _port(read(pid, arguments[1], 4))
+        port = _port(memory.block(pid, arguments[1], 4))
         return {"CAP_NET_BIND_SERVICE"} if 0 < port <= _LAST_PRIVILEGED_PORT else set()
     if name in _KILLS:
         return set() if _may_signal(pid, _targets(pid, name, arguments)) else {"CAP_KILL"}
     if name == "capset":
-        return {"CAP_SETPCAP"} if _inherits_more(pid, read(pid, arguments[1], 24)) else set()
+        return {"CAP_SETPCAP"} if _inherits_more(pid, memory.block(pid, arguments[1], 24)) else set()
     if name == "prctl":
-        return {"CAP_SETPCAP"} if arguments[0] & _NOBODY in (_DROPS, _SECURES) else set()
+        return {"CAP_SETPCAP"} if arguments[0] & _WORD in (_DROPS, _SECURES) else set()
     return {right for right, names in _ALWAYS.items() if name in names}
 
 
@@ -88,15 +87,15 @@ _ALWAYS = {"CAP_SETGID": ("setgroups",), "CAP_SYS_CHROOT": ("chroot",)}
 # -- files
 
 
-def _file(pid: int, name: str, arguments: list[int], read: Read) -> os.stat_result | None:
+def _file(pid: int, name: str, arguments: list[int], memory: Memory) -> os.stat_result | None:
     """The file that a call is about; None when that is not known."""
     with suppress(OSError):
         if name in _OF_DESCRIPTORS:
-            return os.stat(f"/proc/{pid}/fd/{arguments[0] & _NOBODY}")
+            return os.stat(f"/proc/{pid}/fd/{arguments[0] & _WORD}")
         call = PATH_CALLS[name]
-        folder = arguments[call.folder] & _NOBODY if call.folder >= 0 else AT_FDCWD
+        folder = arguments[call.folder] & _WORD if call.folder >= 0 else AT_FDCWD
         place = f"/proc/{pid}/cwd" if folder == AT_FDCWD else f"/proc/{pid}/fd/{folder}"
-        path = os.fsdecode(_text(pid, arguments[call.path], read))
+        path = os.fsdecode(memory.text(pid, arguments[call.path]))
         if not path:
             return os.stat(place)
         base = "" if path.startswith("/") else os.readlink(place)
@@ -108,29 +107,16 @@ def _file(pid: int, name: str, arguments: list[int], read: Read) -> os.stat_resu
     return None
 
 
-def _text(pid: int, address: int, read: Read) -> bytes:
-    """The zero-ended bytes at an address, which may be in two pages; nothing when they cannot be read."""
-    text = b""
-    while len(text) < _PAGE:
-        place = address + len(text)
-        if not (block := read(pid, place, _PAGE - place % _PAGE)):
-            return b""
-        text += block
-        if b"\0" in block:
-            break
-    return text.partition(b"\0")[0]
-
-
 def _owns(pid: int, file: os.stat_result | None) -> bool:
-    return file is not None and _numbers(pid, "Uid")[3:] == [file.st_uid]
+    return file is not None and status.numbers(pid, "Uid")[3:] == [file.st_uid]
 
 
 def _of_chown(pid: int, owner: int, group: int, file: os.stat_result | None) -> set[str]:
     if file is None:
         return {"CAP_CHOWN", "CAP_FSETID"}
     own = _owns(pid, file)
-    owner_stays = owner == _NOBODY or (own and owner == file.st_uid)
-    group_may = group == _NOBODY or (own and group in {file.st_gid, *_groups(pid)})
+    owner_stays = owner == _SAME or (own and owner == file.st_uid)
+    group_may = group == _SAME or (own and group in {file.st_gid, *_groups(pid)})
     wanted = set() if owner_stays and group_may else {"CAP_CHOWN"}
     # of those whose group may not execute them, the kernel takes the bit away from who is not in the group
     locked = stat.S_ISREG(file.st_mode) and file.st_mode & (_SET_GROUP | stat.S_IXGRP) == _SET_GROUP
@@ -154,88 +140,6 @@ def _of_attribute(name: bytes, own: bool) -> set[str]:
     return set() if name else {"CAP_SETFCAP", "CAP_FOWNER"}
 
 
-def closed(file: os.stat_result, rights: int) -> bool:
-    """Whether a file's mode keeps `rights` (4 to read, 2 to write, 1 to execute) from root, and its group."""
-    shift = 6 if file.st_uid == 0 else 3 if file.st_gid == 0 else 0
-    return file.st_mode >> shift & rights != rights
-
-
-class Modes:
-    """What root opens of the files below `root`, and could not without CAP_DAC_OVERRIDE."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._doors: dict[str, bool] = {}
-        self._others: set[int] = set()
-        self.overridden = False
-        """Whether root has opened what is closed to it."""
-        self.by_root: set[str] = set()
-        """Files of others that root has opened, and that it may only read."""
-
-    def opened(self, path: str, descriptor: int, pid: int, *, executed: bool) -> None:
-        """Note that a process has opened or executed what a descriptor of ours is of."""
-        if self.overridden:
-            return
-        file = os.fstat(descriptor)
-        if not closed(file, 6) and not self._behind(path):
-            return
-        barred = closed(file, 1 if executed else 4) or self._behind(path)
-        if (barred or (closed(file, 2) and path not in self.by_root)) and self._is_root(pid):
-            self.overridden = barred
-            self.by_root.add(path)
-
-    def _behind(self, path: str) -> bool:
-        """Whether a folder on the way is closed to root."""
-        folder = path.rpartition("/")[0]
-        if not folder:
-            return False
-        known = self._doors.get(folder)
-        if known is None:
-            known = self._behind(folder)
-            with suppress(OSError):
-                known = known or closed(os.lstat(self._root + folder), 1)
-            self._doors[folder] = known
-        return known
-
-    def _is_root(self, pid: int) -> bool:
-        """Whether a process is root's; one that has ended may have been. Who is not will never be again."""
-        if pid in self._others:
-            return False
-        identities = _numbers(pid, "Uid")
-        if not identities or identities[3] == 0:
-            return True
-        self._others.add(pid)
-        return False
-
-    def wrote(self, paths: Iterable[str], upper: str, lower: str, *, chowns: bool) -> bool:
-        """Whether root has written what is closed to it, or it cannot be ruled out.
-
-        `paths` are those that were made, changed or removed; `upper` and `lower` the folders of the overlay's
-        layers. When root `chowns`, files of others may have been made by it.
-        """
-        return any(self._wrote(path, upper, lower, chowns) for path in paths)
-
-    def _wrote(self, path: str, upper: str, lower: str, chowns: bool) -> bool:
-        before, after = _at(lower + path), _at(upper + path)
-        if before is not None and after is not None and not stat.S_ISCHR(after.st_mode):
-            # changed in its place, by those who opened it; or in its mode alone, which cannot be told apart
-            return closed(before, 2) and not stat.S_ISLNK(before.st_mode) and path in self.by_root
-        folder = path.rpartition("/")[0]
-        there = _at(lower + folder) or _at(upper + folder)
-        if there is None or not closed(there, 3):
-            return False
-        # a new file is whose it is; who removed one is not known
-        if after is None or stat.S_ISCHR(after.st_mode):
-            return True
-        return chowns or after.st_uid == 0 or path in self.by_root
-
-
-def _at(path: str) -> os.stat_result | None:
-    with suppress(OSError):
-        return os.lstat(path)
-    return None
-
-
 # -- processes
 
 
@@ -249,14 +153,14 @@ def _port(address: bytes) -> int:
 def _targets(pid: int, name: str, arguments: list[int]) -> list[int]:
     """The processes, as numbered here, that a signal may be for."""
     if name == "pidfd_send_signal":
-        return [
-            number for number in _fields(f"/proc/{pid}/fdinfo/{arguments[0] & _NOBODY}", "Pid") if number > 0
-        ]
-    inside = _numbers(pid, "NSpid")
-    target = arguments[0] & _NOBODY
+        told = status.words_in(f"/proc/{pid}/fdinfo/{arguments[0] & _WORD}", "Pid")
+        # -1 is one that has ended, 0 one that has no number here
+        return [int(word) for word in told if int(word) > 0]
+    inside = status.numbers(pid, "NSpid")
+    target = arguments[0] & _WORD
     found = []
     for path in Path("/proc").glob("[0-9]*"):
-        numbers = _fields(str(path / "status"), "NSpid")
+        numbers = status.numbers(int(path.name), "NSpid")
         # those of the same namespace are numbered as often
         if len(numbers) == len(inside) and (target == numbers[-1] or not 0 < target < 1 << 31):
             found.append(int(path.name))
@@ -265,8 +169,8 @@ def _targets(pid: int, name: str, arguments: list[int]) -> list[int]:
 
 def _may_signal(pid: int, targets: list[int]) -> bool:
     """Whether a process may send signals to others by who they are (kill(2)); to none, there is no need."""
-    own = set(_numbers(pid, "Uid")[:2])
-    return bool(own) and all(own & {*_numbers(one, "Uid")[:3:2]} for one in targets if one != pid)
+    own = set(status.numbers(pid, "Uid")[:2])
+    return bool(own) and all(own & {*status.numbers(one, "Uid")[:3:2]} for one in targets if one != pid)
 
 
 def _inherits_more(pid: int, data: bytes) -> bool:
@@ -275,46 +179,8 @@ def _inherits_more(pid: int, data: bytes) -> bool:
         return True
     words = struct.unpack("=6I", data)
     wanted = words[2] | words[5] << 32
-    has = 0
-    for kind in ("CapInh", "CapPrm"):
-        has |= int((_status(pid, kind) or ["0"])[0], 16)
-    return bool(wanted & ~has)
+    return bool(wanted & ~(status.mask(pid, "CapInh") | status.mask(pid, "CapPrm")))
 
 
 def _groups(pid: int) -> set[int]:
-    return {*_numbers(pid, "Gid")[3:], *_numbers(pid, "Groups")}
-
-
-def _numbers(pid: int, field: str) -> list[int]:
-    return _fields(f"/proc/{pid}/status", field)
-
-
-def _fields(path: str, field: str) -> list[int]:
-    return [int(word) for word in _line(path, field)]
-
-
-def _effective(pid: int) -> int:
-    words = _status(pid, "CapEff")
-    return int(words[0], 16) if words else 0
-
-
-def _status(pid: int, field: str) -> list[str]:
-    return _line(f"/proc/{pid}/status", field)
-
-
-def _line(path: str, field: str) -> list[str]:
-    with suppress(OSError):
-        for line in Path(path).read_text().splitlines():
-            if line.startswith(f"{field}:"):
-                return line.split()[1:]
-    return []
-
-
-def others(root: str, paths: set[str]) -> bool:
-    """Whether one of the files at `paths`, or a folder that one is in, is another user's than root's."""
-    for path in paths:
-        for place in (path, path.rpartition("/")[0]):
-            with suppress(OSError):
-                if os.lstat(root + place).st_uid != 0:
-                    return True
-    return False
+    return {*status.numbers(pid, "Gid")[3:], *status.numbers(pid, "Groups")}

@@ -44,8 +44,8 @@ from ramekin.image.running.container import (
 from ramekin.slim.observation import Observation
 from ramekin.slim.sandbox import recorded, wire
 from ramekin.slim.sandbox.commands import communicate
-from ramekin.slim.sandbox.keeper import FOLDER, MERGED
 from ramekin.slim.sandbox.log import Log
+from ramekin.slim.sandbox.mounts import FOLDER, MERGED
 from ramekin.slim.sandbox.plan import (
     Bind,
     Finished,
@@ -158,7 +158,7 @@ class Running:
             described = wire.memory(msgspec.json.encode(plan))
             passed.append(described)
             keeper = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ramekin.slim.sandbox.keeper", str(described)],
+                [sys.executable, "-P", "-m", "ramekin.slim.sandbox.warden", str(described)],
                 stdin=subprocess.DEVNULL,
                 stdout=writes,
                 stderr=writes,
