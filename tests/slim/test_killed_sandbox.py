@@ -123,8 +123,8 @@ def test_a_part_of_it_is_killed(tmp_path: Path, level: str) -> None:
     others = descendants(os.getpid())
     with started(root, "sleep", "98766", watch=Watch()) as running:
         processes = descendants(os.getpid()) - others
-        chain = sorted(pid for pid in processes if b"sandbox.warden" in _command(pid))
-        chain += [pid for pid in processes if _command(pid).startswith(b"bwrap")]
+        chain = sorted(pid for pid in processes if b"sandbox.warden" in command(pid))
+        chain += [pid for pid in processes if command(pid).startswith(b"bwrap")]
         os.kill(dict(zip(("warden", "keeper", "runtime"), chain, strict=True))[level], signal.SIGKILL)
         if level == "runtime":
             deadline = time.monotonic() + PATIENCE
@@ -140,7 +140,7 @@ def test_a_part_of_it_is_killed(tmp_path: Path, level: str) -> None:
     assert gone(processes)
 
 
-def _command(pid: int) -> bytes:
+def command(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pantries
 import pytest
 from boxes import need_root
 from support.containers import ramekin
-from test_killed_sandbox import descendants, gone
+from test_killed_sandbox import command, descendants, gone
 from test_slimming import slimmed
 
 from ramekin.errors import RamekinError
@@ -26,6 +27,7 @@ from ramekin.slim import contents, scratch
 from ramekin.store.store import Store
 
 pytestmark = pytest.mark.runtime
+SCRATCH = b"/ramekin-slim-"
 
 
 @pytest.fixture
@@ -57,7 +59,6 @@ def test_killed_midway_it_leaves_nothing(
     web: str, tmp_path: Path, number: signal.Signals, time_of_it: int
 ) -> None:
     """While the original is observed (1), asked again and the slim image made (2), and verified (3)."""
-    before = set(scratch.MEMORY.glob("ramekin-slim-*"))
     asked = tmp_path / "asked"
     asked.touch()
     process = subprocess.Popen(
@@ -74,7 +75,9 @@ def test_killed_midway_it_leaves_nothing(
         while len(asked.read_bytes()) < time_of_it and process.poll() is None:
             time.sleep(0.01)
         processes = descendants(process.pid)
-        own = set(scratch.MEMORY.glob("ramekin-slim-*")) - before
+        # each is named to the process that will remove it
+        words = {word for pid in processes for word in command(pid).split(b"\0")}
+        own = [Path(os.fsdecode(word)) for word in words if word.startswith(b"/") and SCRATCH in word]
         process.send_signal(number)
         code = process.wait(20)
     finally:
@@ -82,6 +85,7 @@ def test_killed_midway_it_leaves_nothing(
         process.wait()
     assert code == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
     assert len(processes) > 2
+    assert own
     assert gone(processes)
     deadline = time.monotonic() + 10
     while any(folder.exists() for folder in own) and time.monotonic() < deadline:
