@@ -16,6 +16,7 @@ from ramekin.analyze import page
 from ramekin.image.tree import file
 from ramekin.slim import report, run
 from ramekin.slim.probes import form
+from ramekin.slim.slimmed import SlimRequest
 from ramekin.store.store import Store
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store.at(folder / "store")
     image = pantries.image(store, files=[file(f"srv/{EVIL.replace('/', '_')}", b"e" * 20_000)])
     plan = form.of(yaml_source.parse(PROBES.encode(), Path("probes.yaml")))
-    with run.slim(image, run.SlimRequest(name=f"oci:web{EVIL}", plan=plan), store) as slimmed:
+    with run.slim(image, SlimRequest(name=f"oci:web{EVIL}", plan=plan), store) as slimmed:
         page.write(folder / "slim.html", report.page(slimmed))
     return folder / "slim.html"
 

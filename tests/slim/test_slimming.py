@@ -15,9 +15,9 @@ from ramekin.errors import RamekinError, UsageError
 from ramekin.image.image import Image
 from ramekin.image.oci import Platform
 from ramekin.image.tree import file
-from ramekin.slim import observation, report, run, shadow
+from ramekin.slim import observation, report, run, scratch, shadow
 from ramekin.slim.probes import form, model
-from ramekin.slim.run import Slimmed, SlimRequest
+from ramekin.slim.slimmed import Slimmed, SlimRequest
 from ramekin.slim.units import Choice
 from ramekin.slim.verify import GIVEN_UP, LISTING, OPENED, TESTED
 from ramekin.store.store import Store
@@ -386,12 +386,11 @@ def test_the_real_workload_is_recorded_and_fails_nothing(store: Store, tmp_path:
     assert told[0].startswith("port 8000 of the slim image is 127.0.0.1:")
 
 
-def test_nothing_is_left_behind(store: Store, tmp_path: Path) -> None:
-    from ramekin.slim.scratch import MEMORY
-
-    before = set(MEMORY.glob("ramekin-slim-*"))
+def test_nothing_is_left_behind(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(scratch, "MEMORY", memory)
     with slimmed(store, pantries.image(store)) as found:
-        folder = found.folder
-        assert folder.is_dir()
-    assert not folder.exists()
-    assert set(MEMORY.glob("ramekin-slim-*")) - before == set()
+        assert found.folder.parent == memory
+        assert list(memory.iterdir()) == [found.folder]
+    assert list(memory.iterdir()) == []

@@ -19,8 +19,8 @@ from ramekin.errors import RamekinError, UsageError
 if TYPE_CHECKING:
     from ramekin.image.reference import Reference
     from ramekin.progress import Progress
-    from ramekin.slim.run import Slimmed, SlimRequest
     from ramekin.slim.settings import Settings
+    from ramekin.slim.slimmed import Slimmed, SlimRequest
     from ramekin.store.store import Store
 
 _ASKED = Group("What it is asked", sort_key=1)
@@ -378,7 +378,7 @@ def _target(settings: Settings) -> Reference | None:
 
 
 def _request(settings: Settings, jobs: int) -> SlimRequest:
-    from ramekin.slim import run
+    from ramekin.slim import slimmed
     from ramekin.slim.rebuild import Layers
     from ramekin.slim.units import Bytecode, Choice, Level, Symbols
 
@@ -388,7 +388,7 @@ def _request(settings: Settings, jobs: int) -> SlimRequest:
 
         platform = configure.platform(request.architecture(settings.arch))
     assert settings.image is not None
-    return run.SlimRequest(
+    return slimmed.SlimRequest(
         name=settings.image,
         plan=settings.plan,
         choice=Choice(
@@ -405,7 +405,7 @@ def _request(settings: Settings, jobs: int) -> SlimRequest:
         runtime=settings.runtime,
         platform=platform,
         heal=settings.heal is not False,
-        rounds=settings.rounds or run.ROUNDS,
+        rounds=settings.rounds or slimmed.ROUNDS,
         jobs=jobs,
     )
 

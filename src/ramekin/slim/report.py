@@ -12,7 +12,7 @@ from ramekin.analyze.page.numbers import size
 from ramekin.analyze.treemap import treemap
 from ramekin.slim.contents import Contents
 from ramekin.slim.probes.answer import START, Answer
-from ramekin.slim.run import Slimmed
+from ramekin.slim.slimmed import Slimmed
 from ramekin.slim.units import Reason, Selection, Unit
 from ramekin.slim.units.table import rules
 from ramekin.slim.verify import GIVEN_UP, HARMLESS, LISTING, OPENED, SPARE, TESTED, Lookup

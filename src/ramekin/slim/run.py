@@ -11,12 +11,11 @@ the original is only run when there are probes, and only to know what it answers
 
 from __future__ import annotations
 
-import errno
-import sys
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,117 +29,33 @@ from ramekin.image.image import Image
 from ramekin.image.oci import Platform, Runtime
 from ramekin.image.transports import platforms
 from ramekin.progress import SILENT, Progress
-from ramekin.slim import contents as contents_of
 from ramekin.slim import observation as observations
-from ramekin.slim import scratch as scratches
 from ramekin.slim import verify
 from ramekin.slim.contents import Contents
 from ramekin.slim.observation import Observation
 from ramekin.slim.probes import compare, health
 from ramekin.slim.probes.answer import START
-from ramekin.slim.probes.compare import Difference, Expected
+from ramekin.slim.probes.compare import Expected
 from ramekin.slim.probes.model import Plan
-from ramekin.slim.rebuild import Layers, Rebuilt, rebuild
-from ramekin.slim.sandbox.plan import Limits, Watch, Watching
+from ramekin.slim.rebuild import Rebuilt, rebuild
+from ramekin.slim.sandbox import reasons
+from ramekin.slim.sandbox.log import tail
+from ramekin.slim.sandbox.plan import Watch, Watching
 from ramekin.slim.sandbox.rootfs import Rootfs, unpacked
-from ramekin.slim.sandbox.running import end_hint, shortened
-from ramekin.slim.scratch import scratch
+from ramekin.slim.slimmed import Slimmed, SlimRequest
+from ramekin.slim.spool import spooled
 from ramekin.slim.trial import Findings, Trial, attempt, exposed_ports, failures
-from ramekin.slim.units import Choice, Selection, complete
-from ramekin.slim.units.catalog import catalog, source_of
+from ramekin.slim.units import Selection, complete
+from ramekin.slim.units.catalog import catalog
 from ramekin.slim.units.completion import Completion
 from ramekin.slim.units.evidence import Evidence
-from ramekin.slim.verify import HARMLESS, Gone, Lookup, Round
+from ramekin.slim.verify import HARMLESS, Round
 from ramekin.store.store import Store
 
-ROUNDS = 5
-"""Verifications, when nothing else is said."""
 SHOWN = 12
 """Failures that an error lists."""
 _ORIGINALS = 4
 """Times that the original is asked at most."""
-_TIGHT = 4
-"""How many times smaller layers are when they are packed, at most as a rule."""
-_COPIES = 3
-"""Times an image's bytes are laid out at once: layers, the original's files, and the slim ones."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlimRequest:
-    """What is asked for. `observation` is one that was made before; `stat` watches look-ups too."""
-
-    name: str
-    plan: Plan = field(default_factory=Plan)
-    choice: Choice = field(default_factory=Choice)
-    layers: Layers = Layers.KEEP
-    observation: Observation | None = None
-    stat: bool = False
-    runtime: str | None = None
-    platform: Platform | None = None
-    heal: bool = True
-    rounds: int = ROUNDS
-    limits: Limits = field(default_factory=Limits)
-    jobs: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slimmed:
-    """What came of it.
-
-    `originals` are the trials of the original, `rounds` the verifications, in their order. `observation` has
-    in it what verification put back. `expected` is what the original answers. `seconds` says how long each
-    step took. `folder` is for temporary files. `verified` is false where nothing was run, which one of the
-    `notes` explains.
-    """
-
-    name: str
-    request: SlimRequest
-    folder: Path
-    contents: Contents
-    rebuilt: Rebuilt
-    selection: Selection
-    observation: Observation | None
-    originals: tuple[Trial, ...] = ()
-    expected: Mapping[str, Expected] = field(default_factory=dict)
-    rounds: tuple[Round, ...] = ()
-    findings: Findings = field(default_factory=Findings)
-    notes: tuple[str, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def image(self) -> Image:
-        return self.rebuilt.image
-
-    @property
-    def verified(self) -> bool:
-        return bool(self.rounds)
-
-    @property
-    def differences(self) -> tuple[Difference, ...]:
-        """What the slim image does otherwise."""
-        return self.rounds[-1].differences if self.rounds else ()
-
-    @property
-    def missed(self) -> tuple[Lookup, ...]:
-        """Look-ups in the slim image of what was taken away, but for what the user gave up."""
-        last = self.rounds[-1].lookups if self.rounds else ()
-        return tuple(one for one in last if one.judgement not in HARMLESS)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the slim image may be used: nothing that it was asked is otherwise."""
-        return not self.differences
-
-    @property
-    def healed(self) -> tuple[Lookup, ...]:
-        """What verification put back."""
-        paths = {path for one in self.rounds for path in one.healed}
-        return tuple(
-            one
-            for step in self.rounds
-            for one in step.lookups
-            if one.path in paths and one.path in step.healed
-        )
 
 
 class ProbesFailError(RamekinError):
@@ -175,48 +90,8 @@ def slim(
     _check_platform(request, told.platform)
     with ExitStack() as stack:
         with clock.step("read"):
-            spool, contents = _read(image, request, store, told.stored, progress, stack)
-        stack.callback(contents.close)
-        # now it is known how much it is: layers may be packed a thousand times tighter than most are
-        size = sum(tree.size for tree in contents.trees)
-        folder = spool
-        if size > _plain_size(told.stored):
-            folder = stack.enter_context(scratch((_COPIES - 1) * size, store.scratch()))
+            contents, folder = stack.enter_context(spooled(image, request, store, told.stored, progress))
         yield _Road(contents, request, store, folder, clock, progress).go()
-
-
-def _read(
-    image: Image, request: SlimRequest, store: Store, stored: int, progress: Progress, stack: ExitStack
-) -> tuple[Path, Contents]:
-    """An image's files, and the folder that they are in: on the disk when memory proves too small."""
-    for needed in (_COPIES * _plain_size(stored), sys.maxsize):
-        with ExitStack() as tried:
-            folder = tried.enter_context(scratch(needed, store.scratch()))
-            try:
-                contents = contents_of.read(
-                    image,
-                    name=request.name,
-                    spool=folder,
-                    platform=request.platform,
-                    jobs=request.jobs,
-                    progress=progress,
-                )
-            except RamekinError as error:
-                if needed == sys.maxsize or folder.parent != scratches.MEMORY or not _want_of_room(error):
-                    raise
-                continue
-            stack.push(tried.pop_all())
-            return folder, contents
-    raise AssertionError
-
-
-def _want_of_room(error: BaseException | None) -> bool:
-    """Whether an error came of a full file system."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return True
-        error = error.__context__
-    return False
 
 
 def _check_platform(request: SlimRequest, found: Platform | None) -> None:
@@ -225,11 +100,6 @@ def _check_platform(request: SlimRequest, found: Platform | None) -> None:
         raise UsageError(
             f"{request.name} is an image for {found.architecture}, not for {wanted.architecture}"
         )
-
-
-def _plain_size(stored: int) -> int:
-    """About how many bytes layers have when they are unpacked."""
-    return _TIGHT * stored
 
 
 class _Road:
@@ -279,8 +149,8 @@ class _Road:
             selection, rebuilt = self._make(observation)
         if running and root is not None:
             while True:
-                expected = compare.learn([trial.answers for trial in self.originals])
                 done = self._verify(rebuilt, selection, expected, len(rounds) + 1, root)
+                # of which there may be one more now
                 expected = compare.learn([trial.answers for trial in self.originals])
                 more = self._heal(done, observation, selection, len(rounds) + 1)
                 if more is None:
@@ -379,15 +249,17 @@ class _Road:
         if start is not None:
             hint = "--env and --cmd (`env:`, `args:`) start the program so that it does its work"
             if "exit" in start.fields:
-                hint = end_hint(int(start.fields["exit"]), trial.log.encode()) or hint
+                hint = reasons.ended(int(start.fields["exit"]), trial.log.encode()) or hint
         elif self.findings.course == "ends" and len(trial.answers) > 1:
             hint = (
                 "the image's program comes to its end by itself, so each command had a container of its own, "
                 "where nothing else runs; `--cmd` and `--env` start the program otherwise"
             )
+        printed = tail(trial.log.strip())
+        told = f"\n  the program printed{printed}" if printed else ""
         raise ProbesFailError(
             f"{len(failed)} of {len(asked)} probes fail on {self.request.name} itself; nothing was "
-            f"slimmed:\n{lines}{_shown_log(trial.log)}",
+            f"slimmed:\n{lines}{told}",
             hint=hint,
         )
 
@@ -463,24 +335,20 @@ class _Road:
         original: Rootfs,
     ) -> Round:
         label = f"verify the slim image{f', round {number}' if number > 1 else ''}"
-        with self.progress.task(label, unit=""):
+        with self.progress.task(label, unit=""), ExitStack() as stack:
             with self.clock.step("lay out"):
-                held = unpacked(rebuilt.image, self.folder, progress=self.progress)
-                root = held.__enter__()
-            try:
-                gone = what_is_gone(self.contents, selection, root.path)
-                with self.clock.step("verify"):
-                    trial = attempt(
-                        root,
-                        self.settings,
-                        self.plan,
-                        self.findings,
-                        watch=Watch(by=Watching.LOOKUPS, removed=gone.paths, syscalls=False),
-                        runtime=self.request.runtime,
-                        limits=self.request.limits,
-                    )
-            finally:
-                held.__exit__(None, None, None)
+                root = stack.enter_context(unpacked(rebuilt.image, self.folder, progress=self.progress))
+            gone = verify.gone(self.contents, selection, root.path)
+            with self.clock.step("verify"):
+                trial = attempt(
+                    root,
+                    self.settings,
+                    self.plan,
+                    self.findings,
+                    watch=Watch(by=Watching.LOOKUPS, removed=gone.paths, syscalls=False),
+                    runtime=self.request.runtime,
+                    limits=self.request.limits,
+                )
         differences = compare.compare(expected, trial.answers)
         lookups = verify.judge(trial.misses, gone)
         grave = [one for one in lookups if one.judgement not in HARMLESS]
@@ -521,30 +389,6 @@ class _Road:
         self.progress.note(text)
 
 
-def what_is_gone(contents: Contents, selection: Selection, root: Path) -> Gone:
-    """What an image has that the one below `root` has not."""
-    units = {path: reason.unit for path, reason in selection.dropped.items()}
-    folders = [
-        path
-        for path in contents.children
-        if path and not (root / path).is_dir() and not (root / path).is_symlink()
-    ]
-    below: dict[str, list[str]] = {path: [] for path in folders}
-    for path in units:
-        folder = path.rpartition("/")[0]
-        while folder in below:
-            below[folder].append(path)
-            folder = folder.rpartition("/")[0]
-    return Gone(
-        units=units,
-        folders={folder: tuple(paths) for folder, paths in below.items()},
-        given_up=selection.deliberate,
-        spare=frozenset(
-            path for path in units if path.endswith(".pyc") and source_of(path) in selection.kept
-        ),
-    )
-
-
 def _with_health(plan: Plan, contents: Contents) -> Plan:
     """The plan with the image's own health check before all else."""
     config = contents.outline.manifest.config
@@ -558,24 +402,4 @@ def _with_health(plan: Plan, contents: Contents) -> Plan:
 
 
 def _rooted() -> bool:
-    import os
-
     return os.geteuid() == 0
-
-
-def _shown_log(log: str, most: int = 20) -> str:
-    lines = log.strip().splitlines()
-    if not lines:
-        return ""
-    cut = f" (the last {most} lines)" if len(lines) > most else ""
-    return f"\n  the program printed{cut}:\n" + "\n".join(f"    {shortened(line)}" for line in lines[-most:])
-
-
-def sizes(slimmed: Slimmed) -> tuple[int, int]:
-    """Bytes of the files of the original and of the slim image."""
-    return slimmed.selection.size, slimmed.rebuilt.size
-
-
-def differing(slimmed: Slimmed) -> Sequence[str]:
-    """All differences as lines."""
-    return [str(one) for one in slimmed.differences]

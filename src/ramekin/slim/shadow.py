@@ -19,10 +19,10 @@ from ramekin.errors import RamekinError
 from ramekin.image.oci import Runtime
 from ramekin.image.running.container import Wishes
 from ramekin.slim import observation, verify
-from ramekin.slim.run import Slimmed, what_is_gone
 from ramekin.slim.sandbox.plan import Watch, Watching
 from ramekin.slim.sandbox.rootfs import unpacked
 from ramekin.slim.sandbox.running import Running, sandbox
+from ramekin.slim.slimmed import Slimmed
 from ramekin.slim.verify import HARMLESS, Lookup
 
 MISSES, OBSERVATION = "misses.json", "observation.json"
@@ -43,7 +43,7 @@ def run(
     settings = slimmed.contents.config.config or Runtime()
     plan = slimmed.request.plan
     with unpacked(slimmed.image, slimmed.folder) as root:
-        gone = what_is_gone(slimmed.contents, slimmed.selection, root.path)
+        gone = verify.gone(slimmed.contents, slimmed.selection, root.path)
         with sandbox(
             root,
             settings,

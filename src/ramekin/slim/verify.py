@@ -25,14 +25,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from ramekin.slim import observation as observations
+from ramekin.slim.contents import Contents
 from ramekin.slim.observation import Observation
 from ramekin.slim.probes.compare import Difference, Expected
 from ramekin.slim.sandbox.plan import Miss
 from ramekin.slim.trial import Trial
+from ramekin.slim.units import Selection
+from ramekin.slim.units.catalog import source_of
 
 OPENING = frozenset(
     (
@@ -99,6 +103,30 @@ class Gone:
     def paths(self) -> frozenset[str]:
         """All paths whose look-ups are of interest."""
         return frozenset((*self.units, *self.folders))
+
+
+def gone(contents: Contents, selection: Selection, root: Path) -> Gone:
+    """What an image has that the one below `root` has not."""
+    units = {path: reason.unit for path, reason in selection.dropped.items()}
+    folders = [
+        path
+        for path in contents.children
+        if path and not (root / path).is_dir() and not (root / path).is_symlink()
+    ]
+    below: dict[str, list[str]] = {path: [] for path in folders}
+    for path in units:
+        folder = path.rpartition("/")[0]
+        while folder in below:
+            below[folder].append(path)
+            folder = folder.rpartition("/")[0]
+    return Gone(
+        units=units,
+        folders={folder: tuple(paths) for folder, paths in below.items()},
+        given_up=selection.deliberate,
+        spare=frozenset(
+            path for path in units if path.endswith(".pyc") and source_of(path) in selection.kept
+        ),
+    )
 
 
 def judge(misses: Iterable[Miss], gone: Gone) -> tuple[Lookup, ...]:

@@ -7,6 +7,8 @@ import threading
 from collections import deque
 
 _BLOCK = 1 << 16
+_LINES, _WIDTH = 20, 500
+"""Lines, and characters of each, that people are shown."""
 
 
 class Log:
@@ -52,3 +54,13 @@ class Log:
     def finish(self, patience: float = 1.0) -> None:
         """Wait for the end of the pipe, for so many seconds: whoever holds it may live on."""
         self._thread.join(patience)
+
+
+def tail(text: str) -> str:
+    """The last lines of what was printed, indented, and before them how many they are; of nothing nothing."""
+    lines = text.splitlines()
+    if not lines:
+        return ""
+    before = f" (the last {_LINES} lines)" if len(lines) > _LINES else ""
+    shown = (line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…" for line in lines[-_LINES:])
+    return f"{before}:\n" + "\n".join(f"    {line}" for line in shown)

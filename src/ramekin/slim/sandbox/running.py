@@ -14,7 +14,6 @@ connections to it are carried to the port inside.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -28,23 +27,19 @@ from pathlib import Path
 
 import msgspec
 
-from ramekin.errors import RamekinError, UsageError
+from ramekin.errors import RamekinError
 from ramekin.image.oci import Runtime
 from ramekin.image.running import runtimes
 from ramekin.image.running.container import (
     Container,
-    NoProgramError,
-    NothingToRunError,
     Volume,
     Wishes,
-    container,
     identity,
-    require_program,
 )
 from ramekin.slim.observation import Observation
-from ramekin.slim.sandbox import recorded, wire
+from ramekin.slim.sandbox import reasons, recorded, starting, wire
 from ramekin.slim.sandbox.commands import communicate
-from ramekin.slim.sandbox.log import Log
+from ramekin.slim.sandbox.log import Log, tail
 from ramekin.slim.sandbox.mounts import FOLDER, MERGED
 from ramekin.slim.sandbox.plan import (
     Bind,
@@ -67,15 +62,8 @@ from ramekin.slim.sandbox.rootfs import Rootfs
 STOP_PATIENCE = 10.0
 """Seconds that a program may take to end once it was told to, as engines have it."""
 
-_OWN_FILES = ("hosts", "hostname", "resolv.conf")
 _PAUSE = 0.005
-_SHM = str(64 << 20)
 _AS_IT_SAYS, _WATCHED, _BOUNDED, _LISTENING = Wishes(), Watch(), Limits(), Readiness()
-_SIGNAL = re.compile(r"(?:SIG)?(.*?)(?:([+-])([0-9]{1,2}))?", re.DOTALL)
-_TAIL = 20
-"""Lines of a log that an error shows."""
-_WIDTH = 500
-"""Characters of such a line."""
 
 
 @contextmanager
@@ -114,11 +102,11 @@ class Running:
         runtime: str,
         stack: ExitStack,
     ) -> None:
-        made = _made(root, settings, wishes)
+        made = starting.container_of(root, settings, wishes)
         self._root = root
         self._made = made
         self._limits = limits
-        self._stop_signal = _signal(settings.stop_signal)
+        self._stop_signal = starting.stop_signal(settings)
         self._guard = threading.Lock()
         self._questions = 0
         self._addresses: dict[str, str] = {}
@@ -143,14 +131,14 @@ class Running:
             for number, volume in enumerate(self._made.volumes):
                 binds.append(Bind(str(volume.host), str(number)))
                 volumes.append(replace(volume, host=Path(f"{FOLDER}/binds/{number}")))
-            self._own_places = _places(self._made)
+            self._own_places = starting.places(self._made)
             inner = replace(
                 self._made,
                 root=Path(MERGED),
                 binds=(),
                 network="host",
                 volumes=(
-                    *(Volume(Path(f"{FOLDER}/own/{name}"), f"/etc/{name}") for name in _OWN_FILES),
+                    *(Volume(Path(f"{FOLDER}/own/{name}"), f"/etc/{name}") for name in starting.OWN_FILES),
                     *volumes,
                 ),
             )
@@ -178,7 +166,7 @@ class Running:
         try:
             self._receive()
         except RamekinError as error:
-            raise RamekinError(error.message, hint=_rights_hint(runtime)) from None
+            raise RamekinError(error.message, hint=reasons.no_rights()) from None
         while not self.state().started:
             time.sleep(_PAUSE)
 
@@ -202,7 +190,7 @@ class Running:
             room=self._limits.room,
             rootless=rootless,
             runtime=runtime,
-            command=_command(inner, runtime, rootless),
+            command=starting.command(inner, runtime, rootless),
             bundle=msgspec.json.encode(runtimes.bundle(inner)).decode() if runtime == "runc" else "",
             become=become,
             program=program,
@@ -303,7 +291,7 @@ class Running:
         """The error that a program was not ready in the time that it had."""
         return RamekinError(
             f"{self._name} was not ready after {readiness.patience:g} s{self._shown_log()}",
-            hint=_patience_hint(readiness, state),
+            hint=reasons.not_ready(readiness, state),
         )
 
     def _is_ready(self, readiness: Readiness, state: State, deadline: float) -> bool:
@@ -336,7 +324,7 @@ class Running:
             ended = f"ended with {code}" if code >= 0 else f"was ended by signal {-code}"
             raise RamekinError(
                 f"{self._name} {ended} before it was asked to{self._shown_log()}",
-                hint=end_hint(code, self.log()),
+                hint=reasons.ended(code, self.log()),
             )
 
     def exec(
@@ -445,102 +433,9 @@ class Running:
 
     def _shown_log(self) -> str:
         self._log.finish(0.05)
-        lines = self._log.text().decode(errors="replace").splitlines()
-        if not lines:
-            return ", and printed nothing"
-        shown = lines[-_TAIL:]
-        before = f" (the last {_TAIL} lines)" if len(lines) > _TAIL else ""
-        return f"; it printed{before}:\n" + "\n".join(f"    {shortened(line)}" for line in shown)
-
-
-def _made(root: Rootfs, settings: Runtime, wishes: Wishes) -> Container:
-    """What is to be run; errors tell how it is said here what that is."""
-    try:
-        made = container(root.path, settings, wishes, terminal=False)
-        require_program(made)
-    except NothingToRunError as error:
-        raise UsageError(error.message, hint="--cmd says what to run; --run puts commands to it") from None
-    except NoProgramError as error:
-        hint = (
-            None if wishes.entrypoint else "--cmd (`args:`) gives what stands in place of the image's own Cmd"
-        )
-        raise NoProgramError(error.message, error.tried, hint=hint) from None
-    return made
+        lines = tail(self._log.text().decode(errors="replace"))
+        return f"; it printed{lines}" if lines else ", and printed nothing"
 
 
 def _misses(found: list[tuple[str, str, str]]) -> tuple[Miss, ...]:
     return tuple(sorted(Miss(path.strip("/"), call, program) for path, call, program in found))
-
-
-def _places(made: Container) -> tuple[Place, ...]:
-    files = tuple(Place(f"/etc/{name}", folder=False) for name in _OWN_FILES)
-    volumes = tuple(Place(item.inside, folder=item.host.is_dir()) for item in made.volumes)
-    folders = tuple(Place(path) for path in ("/proc", "/dev", "/sys"))
-    return (*folders, *files, *volumes, Place(made.workdir, True, made.user.uid, made.user.gid))
-
-
-def _command(inner: Container, runtime: str, rootless: bool) -> tuple[str, ...]:
-    if runtime == "runc":
-        start = ["runc", "--root", f"{FOLDER}/runc", "--rootless", "true"]
-        return (*start, "run", "--pid-file", f"{FOLDER}/pid", "--bundle", f"{FOLDER}/bundle", "ramekin")
-    command = runtimes.bwrap(inner, rooted=not rootless)
-    command.insert(1, "--as-pid-1")
-    # what is written to memory is bounded, and nobody needs new devices
-    memory = ["--perms", "1777", "--size", _SHM, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    at = command.index("--clearenv")
-    command[at:at] = memory
-    return tuple(command)
-
-
-def _signal(text: str) -> int:
-    """The number of a `StopSignal` (config.md), SIGTERM when it says none."""
-    if not text:
-        return signal.SIGTERM
-    if text.isdecimal() and 0 < int(text) < signal.NSIG:
-        return int(text)
-    found = _SIGNAL.fullmatch(text.upper())
-    assert found is not None
-    name, sign, more = found.groups()
-    with suppress(KeyError):
-        # real-time signals are counted from either end, as in SIGRTMIN+3
-        number = signal.Signals[f"SIG{name}"] + int(f"{sign or ''}{more or 0}")
-        if not sign or signal.SIGRTMIN <= number <= signal.SIGRTMAX:
-            return number
-    raise UsageError(f"the image's stop signal {text!r} is none", hint="correct the image's StopSignal")
-
-
-def _rights_hint(runtime: str) -> str:
-    """What a sandbox needs that could not be made."""
-    if os.geteuid() == 0:
-        return "a sandbox needs all rights of root, as in a container that is privileged"
-    return (
-        "without root, the kernel has to let users make namespaces (sysctl user.max_user_namespaces, "
-        "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
-    )
-
-
-def _patience_hint(readiness: Readiness, state: State) -> str:
-    """What may be wrong when a program that runs does not get ready."""
-    there = ", ".join(state.listening)
-    if not there:
-        return "it listens on nothing; say by what it is ready with a command, or give it more time"
-    if readiness.command:
-        return f"it listens on {there}; the command that tells whether it is ready does not end with 0"
-    return f"it listens on {there}; name that, or say by what it is ready with a command"
-
-
-def shortened(line: str) -> str:
-    """A line of a log as far as people read it."""
-    return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…"
-
-
-def end_hint(code: int, log: bytes) -> str | None:
-    """What may be the matter with a program that ended with `code` and was to go on."""
-    if re.search(rb"(?i)\b(tty|terminal)\b", log[-4096:]):
-        return "there is no terminal here, as in containers that serve; give it arguments that need none"
-    if code == 0:
-        return (
-            "a program that goes to the background has to stay in the foreground, as in every container, and "
-            "one that needs a terminal or input has none: give it other arguments, or run a command instead"
-        )
-    return None
