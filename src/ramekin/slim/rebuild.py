@@ -33,7 +33,6 @@ from ramekin.slim.units.model import Selection
 from ramekin.store.digest import Digest
 from ramekin.store.store import Store
 
-BASE_DIGEST = "org.opencontainers.image.base.digest"
 SLIMMED = "io.ramekin.slimmed-from"
 """Annotation of a slim image's manifest: the digest of the original's."""
 
@@ -145,25 +144,18 @@ class _Staying:
         """Folders that hold something that stays, and those that were empty for programs to fill."""
         found: set[str] = set()
         for path in self.selection.kept:
-            folder = path.rpartition("/")[0]
-            while folder and folder not in found:
-                found.add(folder)
-                folder = folder.rpartition("/")[0]
+            _add_folder(found, path.rpartition("/")[0])
         for folder, names in self.contents.children.items():
-            if folder and not names and _NEEDLESS.match(folder) is None:
-                while folder and folder not in found:
-                    found.add(folder)
-                    folder = folder.rpartition("/")[0]
+            if not names and _NEEDLESS.match(folder) is None:
+                _add_folder(found, folder)
         for folder in self._seen_folders():
-            while folder and folder not in found:
-                found.add(folder)
-                folder = folder.rpartition("/")[0]
+            _add_folder(found, folder)
         shallow = {
             one
             for one in self.contents.children
             if one and one.count("/") < _SHALLOW and _OF_PACKAGES.match(one) is None
         }
-        return frozenset(found | shallow | _emptied(self))
+        return frozenset(found | shallow | _emptied(self.contents))
 
     def _seen_folders(self) -> Iterator[str]:
         """Folders that the program looked for, whose files it then had no use for."""
@@ -201,10 +193,7 @@ class _Staying:
     def _folders(self, paths: Iterable[str], also: Iterable[str] = ()) -> list[Entry]:
         wanted: set[str] = set(also)
         for path in paths:
-            folder = path.rpartition("/")[0]
-            while folder and folder not in wanted:
-                wanted.add(folder)
-                folder = folder.rpartition("/")[0]
+            _add_folder(wanted, path.rpartition("/")[0])
         return [self._folder(path) for path in wanted]
 
     def _folder(self, path: str) -> Entry:
@@ -339,9 +328,16 @@ _OF_PACKAGES = re.compile(r"(?:.*/)?node_modules/.+", re.DOTALL)
 """Folders that are packages by being there: npm lists empty ones, and calls them extraneous or invalid."""
 
 
-def _emptied(staying: _Staying) -> set[str]:
+def _add_folder(found: set[str], path: str) -> None:
+    """Add a folder and all above it to `found`, where each is with those above it."""
+    while path and path not in found:
+        found.add(path)
+        path = path.rpartition("/")[0]
+
+
+def _emptied(contents: Contents) -> set[str]:
     """Folders that programs write to, though all that was in them goes."""
-    found = set()
+    found: set[str] = set()
     for path in (
         "tmp",
         "var/tmp",
@@ -354,16 +350,14 @@ def _emptied(staying: _Staying) -> set[str]:
         "home",
         "root",
     ):
-        if path in staying.contents.children:
-            found.add(path)
-    for path, placed in staying.contents.files.items():
+        if path in contents.children:
+            _add_folder(found, path)
+    for path, placed in contents.files.items():
         file = placed.file
         if file.kind is not Kind.DIRECTORY or not (file.uid or file.gid or file.mode & 0o1022):
             continue
         if _NEEDLESS.match(path) is None or path.startswith("var/cache/"):
-            while path and path not in found:
-                found.add(path)
-                path = path.rpartition("/")[0]
+            _add_folder(found, path)
     return found
 
 
@@ -459,7 +453,7 @@ def _assemble(
         schema_version=2,
         media_type=oci.MANIFEST,
         config=oci.describe(data, oci.CONFIG),
-        layers=tuple(replace_media(blob) for blob in descriptors),
+        layers=tuple(_as_oci(blob) for blob in descriptors),
         annotations=dict(sorted(annotations.items())),
     )
     document = oci.encode(manifest)
@@ -470,7 +464,7 @@ def _assemble(
     return Rebuilt(image, tuple(shared), size, saved)
 
 
-def replace_media(blob: Descriptor) -> Descriptor:
+def _as_oci(blob: Descriptor) -> Descriptor:
     """A layer's descriptor in an OCI manifest, whatever Docker called its type; annotations that tell of
     packages go, for they tell of the original.
     """

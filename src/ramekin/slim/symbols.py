@@ -208,14 +208,42 @@ def _part(content: Content, contents: Contents, path: str, start: int, size: int
     return Inline(contents.read(path, size, start))
 
 
+@dataclass(slots=True)
+class _File:
+    """What the headers of a file say. `told` are the header's fields of its tables (`_Shape.tables`), `rows`
+    is where the section headers are, `mapped` the end of what segments speak of.
+    """
+
+    shape: _Shape
+    head: bytearray
+    told: list[int]
+    sections: list[_Section]
+    rows: tuple[int, int]
+    mapped: int
+
+    @property
+    def loose(self) -> list[_Section]:
+        """Sections that have bytes and that no segment maps, in the order of the file."""
+        found = (one for one in self.sections[1:] if not one.mapped and one.size)
+        return sorted(found, key=lambda one: one.start)
+
+
 def _pieces(read: _Read, total: int) -> Iterator[bytes | tuple[int, int]]:
     """What the file becomes: bytes, and runs (start, size) of what it is; nothing when it is left alone.
 
     `ValueError` and `struct.error` when it is no file that a linker made.
     """
+    file = _parsed(read)
+    gone = _gone(file, read, total) if file is not None else set()
+    if file is not None and gone and (numbers := _renumbered(file.sections, gone)) is not None:
+        yield from _without(file, gone, numbers)
+
+
+def _parsed(read: _Read) -> _File | None:
+    """The headers of a program or shared object; None when it is neither, or is laid out unusually."""
     ident = read(0, 16)
     if ident[4] not in (1, 2) or ident[5] not in (1, 2):
-        return
+        return None
     shape = _Shape("<" if ident[5] == 1 else ">", ident[4] == 2)
     head = bytearray(read(0, shape.header))
     (kind,) = struct.unpack_from(shape.sign + "H", head, 16)
@@ -223,35 +251,40 @@ def _pieces(read: _Read, total: int) -> Iterator[bytes | tuple[int, int]]:
     told = list(tables.unpack_from(head, at))
     phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, shstrndx = told
     if kind not in (_ET_EXEC, _ET_DYN) or not 0 < shnum < _MOST_SECTIONS or shstrndx >= shnum:
-        return
+        return None
     if shentsize != shape.section.size or phentsize != (56 if shape.wide else 32):
-        return
+        return None
     rows = read(shoff, shnum * shentsize)
     sections = [_Section(list(row)) for row in shape.section.iter_unpack(rows)]
     names = read(sections[shstrndx].start, min(sections[shstrndx].size, _MOST_NAMES))
     for section in sections:
         section.name = names[section.fields[0] :].partition(b"\0")[0]
     mapped = _mapped_end(read, shape, phoff, phnum, phentsize)
-    loose = sorted((s for s in sections[1:] if not s.mapped and s.size), key=lambda s: s.start)
+    return _File(shape, head, told, sections, (shoff, shoff + len(rows)), mapped)
+
+
+def _gone(file: _File, read: _Read, total: int) -> set[int]:
+    """The numbers of sections that go; none when anything could be missed."""
+    sections, mapped, loose = file.sections, file.mapped, file.loose
     gone = {number for number, section in enumerate(sections) if number and _is_needless(section)}
     gone |= {sections[number].fields[6] for number in gone if sections[number].kind == _SHT_SYMTAB}
-    if not gone or shstrndx in gone or max(gone) >= shnum or shoff < mapped:
-        return
-    if not _is_followed(sections, gone) or any(s.start < mapped < s.end for s in loose):
-        return
+    if not gone or file.told[8] in gone or max(gone) >= len(sections) or file.rows[0] < mapped:
+        return set()
+    if not _is_followed(sections, gone) or any(one.start < mapped < one.end for one in loose):
+        return set()
     if any(section.fields[8] > _MOST_ALIGNED for section in loose):
-        return
-    loose = [section for section in loose if section.start >= mapped]
-    if not _is_covered(read, loose, mapped, (shoff, shoff + len(rows)), total):
-        return
-    numbers = _renumbered(sections, gone)
-    if numbers is None:
-        return
-    place = mapped
+        return set()
+    behind = [section for section in loose if section.start >= mapped]
+    return gone if _is_covered(read, behind, mapped, file.rows, total) else set()
+
+
+def _without(file: _File, gone: set[int], numbers: dict[int, int]) -> Iterator[bytes | tuple[int, int]]:
+    """The file without the sections that go, those that stay having new `numbers`."""
+    place = file.mapped
     body: list[bytes | tuple[int, int]] = []
-    going = {id(sections[number]) for number in gone}
-    for section in loose:
-        if id(section) in going:
+    going = {id(file.sections[number]) for number in gone}
+    for section in file.loose:
+        if section.start < file.mapped or id(section) in going:
             continue
         filled = -place % max(1, section.fields[8])
         body += [bytes(filled), (section.start, section.size)]
@@ -259,18 +292,19 @@ def _pieces(read: _Read, total: int) -> Iterator[bytes | tuple[int, int]]:
         section.fields[4] = place
         place += section.size
     filled = -place % 8
-    told[1], told[7], told[8] = place + filled, len(sections) - len(gone), numbers[shstrndx]
-    tables.pack_into(head, at, *told)
-    yield bytes(head)
-    yield (len(head), mapped - len(head))
+    file.told[1], file.told[7], file.told[8] = place + filled, len(numbers), numbers[file.told[8]]
+    at, tables = file.shape.tables
+    tables.pack_into(file.head, at, *file.told)
+    yield bytes(file.head)
+    yield (len(file.head), file.mapped - len(file.head))
     yield from body
     yield bytes(filled)
-    for number, section in enumerate(sections):
+    for number, section in enumerate(file.sections):
         if number not in gone:
             section.fields[6] = numbers[section.fields[6]]
             if section.fields[2] & _SHF_INFO_LINK:
                 section.fields[7] = numbers[section.fields[7]]
-            yield shape.section.pack(*section.fields)
+            yield file.shape.section.pack(*section.fields)
 
 
 def _mapped_end(read: _Read, shape: _Shape, phoff: int, phnum: int, size: int) -> int:

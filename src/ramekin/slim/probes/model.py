@@ -192,11 +192,6 @@ class Plan:
     env: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
 
-    @property
-    def needs_network(self) -> bool:
-        """Whether something is asked that only a program that keeps running can answer."""
-        return self.ready.port is not None or any(not isinstance(probe, Run) for probe in self.probes)
-
 
 def united(plans: Iterable[Plan]) -> Plan:
     """All probes of several plans; of settings that several make, the last ones hold."""

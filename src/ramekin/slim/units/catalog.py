@@ -110,7 +110,6 @@ class Catalog:
     of: dict[str, str]
     owned: dict[str, str]
     stdlibs: tuple[str, ...]
-    java_homes: tuple[str, ...]
 
 
 def catalog(contents: Contents) -> Catalog:
@@ -133,12 +132,11 @@ class _Cataloguing:
         self._distributions()
         self._node()
         self._gems()
-        homes = self._java_homes()
-        self._runtimes(stdlibs, homes)
+        self._runtimes(stdlibs, self._java_homes())
         self._compiled()
         self._links()
         self._left()
-        return Catalog(self.units, self.of, self.owned, stdlibs, homes)
+        return Catalog(self.units, self.of, self.owned, stdlibs)
 
     def _unit(self, name: str, kind: str, version: str = "", root: str = "") -> Known:
         known = self.units.get(name)
