@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ramekin.slim.units.javascript import leads, packages_by_path
+from ramekin.slim.units.javascript import leads, modules_by_name, packages_by_path
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def test_specifiers_that_stand_there_are_followed(text: str) -> None:
         ("require(`moment/locale/${name}`)", "moment/locale/"),
         ("require('@scope/pkg/part-' + n)", "@scope/pkg/part-"),
         ("names.map(require); ['./x']", "./x"),
+        ("register('hooks/loader.mjs', import.meta.url)", "hooks/loader.mjs"),
         ("const load = createRequire(import.meta.url); load('./x')", "./x"),
     ],
 )
@@ -80,3 +81,26 @@ def test_packages_named_by_their_paths_are_found() -> None:
     assert packages_by_path(b"express.static('node_modules/bootstrap/dist')") == ({"bootstrap"}, False)
     assert packages_by_path(b"join(__dirname, 'node_modules', '@org', 'icons')") == ({"@org/icons"}, False)
     assert packages_by_path(b"join(root, 'node_modules', name)")[1]
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("express.static(path.dirname(require.resolve('chart.js')))", "chart.js"),
+        (
+            "createRequire(import.meta.url)\nrequire_.resolve('@scope/ui/package.json')",
+            "@scope/ui/package.json",
+        ),
+        ("new URL('.', import.meta.resolve('chart.js/auto'))", "chart.js/auto"),
+        ("resolve.sync('chart.js/package.json', { basedir })", "chart.js/package.json"),
+    ],
+)
+def test_modules_of_which_the_place_is_asked_for_are_told(text: str, name: str) -> None:
+    assert leads(text.encode()).located == {name}
+
+
+def test_settings_name_modules_inside_packages() -> None:
+    assert modules_by_name(b"driver: store/drivers/memory\nuse: '@scope/pkg/part'\n./own/file") == {
+        "store/drivers/memory",
+        "@scope/pkg/part",
+    }

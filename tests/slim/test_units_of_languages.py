@@ -128,19 +128,35 @@ def test_source_of_a_package_to_which_nothing_leads_goes(store: Store, tmp_path:
         {"app/serve.js": "express.static('node_modules/parts/dist')\n"},
         {"app/serve.js": "express.static(path.join(root, 'node_modules', name))\n"},
         {"app/nginx.conf": "root /app/node_modules/parts;\n"},
+        {"app/serve.js": "express.static(path.dirname(require.resolve('parts')))\n"},
+        {f"{MODULES}/parts/lib/made/one.js": "dirname(require.resolve('parts/package.json'))\n"},
         {f"{MODULES}/parts/lib/made/two.js": "fs.readdirSync(path.join(__dirname, '../..'))\n"},
         {
             "app/package.json": package_json("site", dependencies={"parts": "1", "webpack": "5"}),
             f"{MODULES}/webpack/package.json": package_json("webpack"),
         },
     ],
-    ids=["served", "served-by-name", "named-by-a-server", "looked-through", "bundled"],
+    ids=[
+        "served",
+        "served-by-name",
+        "named-by-a-server",
+        "located",
+        "located-by-a-package",
+        "looked-through",
+        "bundled",
+    ],
 )
 def test_a_package_stays_entire_where_its_files_may_be_read_otherwise(
     store: Store, tmp_path: Path, more: Files
 ) -> None:
     found = select(store, tmp_path, {**PARTS, **more}, "app/server.js")
     assert not found.dropped.keys() & PARTS.keys()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config.json", "settings.js"])
+def test_modules_that_the_authors_settings_name_stay(store: Store, tmp_path: Path, name: str) -> None:
+    found = select(store, tmp_path, {**PARTS, f"app/{name}": '"driver": "parts/lib/late"'}, "app/server.js")
+    assert {path for path in PARTS if path in found.dropped} == GONE - {f"{MODULES}/parts/lib/late.js"}
 
 
 def test_packages_behind_links_are_found_as_pnpm_lays_them_out(store: Store, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ _COMPUTED = re.compile(
     rb"require(?:\.resolve)?\s*\(\s*(?!" + _LITERAL + rb"\s*[,)])[^\s)]"
     rb"|import\s*\(\s*(?!" + _LITERAL + rb"\s*[,)])[^\s)]"
     rb"|module\.require\b|require\[|createRequire\s*\(|new\s+Worker\s*\(|\bfork\s*\("
+    rb"|\bregister\s*\(\s*['\"`][@\w.-]+/"
 )
-"""Modules loaded by a name that the code makes up."""
+"""Modules loaded by a name that the code makes up, or handed to another loader (Node, module.register)."""
 _HANDED = re.compile(rb"require\s*(?=[;,):|?&\n}\]])")
 _TAKEN = re.compile(rb"(?:[=(,?:|&\[]|\breturn)\s*\Z")
 """`require` as a value, which somebody may call with any name."""
@@ -29,6 +30,12 @@ _OWN = re.compile(
     rb"|require\s*\(\s*['\"][^'\"\n]{1,100}['\"]\s*\)\s*\(\s*module\b|\bmodule\.(?:filename|path)\b"
 )
 """The place of the file itself, from which it may look for others."""
+_LOCATED = re.compile(
+    rb"\b(?:\w*[rR]equire\w*\.resolve|import\.meta\.resolve|resolve\.sync)\s*\(\s*"
+    rb"['\"`]((?:@[\w.-]{1,100}/)?[a-zA-Z0-9][\w./-]{0,300})['\"`]"
+)
+"""Modules of packages of which the place is asked for, to look for files from there or to hand it on."""
+_WORD = re.compile(rb"(?<![\w./@-])((?:@[\w.-]{1,100}/)?[a-zA-Z0-9][\w.-]{0,100}/[\w.@/-]{1,300})")
 _PLACE = rb"(?:__dirname|import\.meta\.dirname)"
 _QUOTED = rb"['\"`][^'\"`\n$]{0,300}['\"`]"
 _JOINED = (
@@ -55,13 +62,14 @@ class Leads:
 
     `relative` are specifiers that begin with a dot or `#`, as they stand. `beginnings` are texts with which
     a made-up specifier may begin, relative ones and such as `moment/locale/`; `beside` are paths that it puts
-    together from its own folder and text. With `around`, it looks for files from its own place in a way that
-    cannot be followed.
+    together from its own folder and text; `located` are modules of packages of which it asks for the place.
+    With `around`, it looks for files from its own place in a way that cannot be followed.
     """
 
     relative: frozenset[str] = frozenset()
     beginnings: frozenset[str] = frozenset()
     beside: frozenset[str] = frozenset()
+    located: frozenset[str] = frozenset()
     around: bool = False
 
 
@@ -71,16 +79,17 @@ def leads(data: bytes) -> Leads:
     beginnings: frozenset[str] = frozenset()
     if _COMPUTED.search(data) or _hands_on(data):
         beginnings = _texts(_BEGINNING.findall(data)) | _texts(_NAMED.findall(data))
+    located = _texts(_LOCATED.findall(data))
     beside: set[str] = set()
     followed = 0
     if _OWN.search(data) is None:
-        return Leads(relative, beginnings)
+        return Leads(relative, beginnings, located=located)
     for pattern in (*_JOINED, _URL):
         for match in pattern.finditer(data):
             followed += 1
             beside.add(_path(match[1]))
     around = len(_OWN.findall(data)) > followed + len(_HARMLESS.findall(data))
-    return Leads(relative, beginnings, frozenset(beside), around)
+    return Leads(relative, beginnings, frozenset(beside), located, around)
 
 
 def _hands_on(data: bytes) -> bool:
@@ -94,6 +103,11 @@ def packages_by_path(data: bytes) -> tuple[frozenset[str], bool]:
     found = _WITHIN.findall(data)
     names = {re.sub(rb"['\"`\s,+/]+", b"/", one).decode("ascii") for one in found}
     return frozenset(names), len(_FOLDER.findall(data)) > len(found)
+
+
+def modules_by_name(data: bytes) -> frozenset[str]:
+    """Words of any text that may name a module inside a package, as settings do (`moment/locale/fr`)."""
+    return _texts(_WORD.findall(data))
 
 
 def _path(text: bytes) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ramekin.closure.evidence import languages
 from ramekin.image.tree import Kind
 from ramekin.slim.units.catalog import AUTHOR, NODE, SYSTEM, Known
-from ramekin.slim.units.javascript import leads, packages_by_path
+from ramekin.slim.units.javascript import leads, modules_by_name, packages_by_path
 from ramekin.slim.units.table import rule
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class NodeRules:
     def __init__(self, completion: Completion) -> None:
         self._all = completion
         self._roots = {unit.root: unit for unit in completion.units.values() if unit.kind == NODE}
+        self._names = {unit.name.partition(":")[2].partition("@/")[0] for unit in self._roots.values()}
         self._asked: dict[str, list[tuple[str, str]]] = {}
         """What is required by path of packages that have not begun: stem and the file that requires it."""
         self._entire: set[str] = set()
@@ -166,6 +167,7 @@ class NodeRules:
                     self._entirely(other, folder, path)
             if name.endswith(_SERVED) and not _OF_TOOLS.match(name):
                 self._by_path(path, folder)
+                self._by_name(path, folder)
         if not self._is_source(path):
             return
         if unit.kind == NODE and self._all.contents.size(path) > _TEXT:
@@ -187,6 +189,8 @@ class NodeRules:
                     self._come(f"{stem}/index", path)
         if not self._all.whole:
             return
+        for specifier in sorted(found.located):
+            self._locate(specifier, folder, path)
         for beginning in sorted(found.beginnings):
             if not beginning.startswith("."):
                 self._deep(beginning, folder, path)
@@ -205,6 +209,22 @@ class NodeRules:
             otherwise |= not self._entirely(name, folder, path)
         if otherwise:
             self._everything()
+
+    def _by_name(self, path: str, folder: str) -> None:
+        """Modules inside packages whose names stand in the author's file stay: another may load them."""
+        for name in sorted(modules_by_name(self._all.text(path))):
+            if _package_of(name) in self._names:
+                self._deep(name, folder, path)
+
+    def _locate(self, specifier: str, folder: str, path: str) -> None:
+        """Follow a module of which the place is asked for; a package itself stays entire."""
+        package = _package_of(specifier)
+        if specifier in (package, f"{package}/package.json"):
+            found = self._package(package, folder)
+            if found is not None and found[0] is not None:
+                self._complete(found[0], f"/{path} asks for its place")
+        else:
+            self._deep(specifier, folder, path)
 
     def _entirely(self, name: str, folder: str, path: str) -> bool:
         """Have the package of a name stay entire, if it stays; whether there is one."""
