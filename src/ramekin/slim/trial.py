@@ -166,7 +166,7 @@ class _Attempt:
     def _only_commands(self) -> bool:
         """Whether an image that names no program of its own is asked by commands alone."""
         named = self.settings.entrypoint or self.settings.cmd or self.plan.arguments
-        return not named and bool(self.plan.probes) and all(isinstance(one, Run) for one in self.plan.probes)
+        return not named and self.plan.of_commands
 
     def _sandbox(self, wishes: Wishes) -> AbstractContextManager[Running]:
         return sandbox(
@@ -201,14 +201,10 @@ class _Attempt:
             )
             return "listens"
         wanted = _wanted_port(plan, self.settings)
-        patience = ready.seconds
-        if self.findings.course == "ends" or not plan.probes:
-            # nothing else is asked than that it does its work
-            pass
-        elif wanted is None and all(isinstance(probe, Run) for probe in plan.probes):
-            patience = min(patience, SILENCE)
-        if self.findings.course == "silent":
-            patience = min(patience, SILENCE)
+        course = self.findings.course
+        # one that will end, or that is asked nothing else than to do its work, has all the time that it takes
+        silent = course == "silent" or (course != "ends" and wanted is None and plan.of_commands)
+        patience = min(ready.seconds, SILENCE) if silent else ready.seconds
         end = time.monotonic() + patience
         while True:
             state = running.state()
@@ -217,13 +213,13 @@ class _Attempt:
             if state.ended is not None:
                 return "ends"
             # what ended the first time, and left something behind that listens, will end again
-            there = () if self.findings.course == "ends" else state.listening
+            there = () if course == "ends" else state.listening
             if any(_is(wanted, one) for one in there) if wanted is not None else there:
                 return "listens"
             if time.monotonic() > end:
                 break
             time.sleep(_PAUSE)
-        if wanted is not None or any(not isinstance(probe, Run) for probe in plan.probes):
+        if wanted is not None or (plan.probes and not plan.of_commands):
             port = wanted if isinstance(wanted, int) else None
             raise running.late(Readiness(port=port, patience=patience), running.state())
         return "silent"
@@ -232,14 +228,14 @@ class _Attempt:
         code = _exit(state.ended or 0)
         text = commands.printed(self.log)
         fields = {"exit": str(code), "output": text}
+        (last,) = text.strip().splitlines()[-1:] or ["it printed nothing"]
         if code and not self.plan.probes:
-            last = text.strip().splitlines()[-1:] or ["it printed nothing"]
-            return Answer(START, "start", fields, (f"the image's program ends with {code}: {last[0][:200]}",))
-        if any(not isinstance(probe, Run) for probe in self.plan.probes):
-            last = text.strip().splitlines()[-1:] or ["it printed nothing"]
-            said = f"the image's program has ended with {code} and can be asked nothing: {last[0][:200]}"
-            return Answer(START, "start", fields, (said,))
-        return Answer(START, "start", fields)
+            said = f"the image's program ends with {code}: {last[:200]}"
+        elif self.plan.probes and not self.plan.of_commands:
+            said = f"the image's program has ended with {code} and can be asked nothing: {last[:200]}"
+        else:
+            return Answer(START, "start", fields)
+        return Answer(START, "start", fields, (said,))
 
     def _find_ports(self, running: Running) -> None:
         """Where requests go, and the ports that commands of this machine are told."""

@@ -192,6 +192,11 @@ class Plan:
     env: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
 
+    @property
+    def of_commands(self) -> bool:
+        """Whether something is asked, and all of it by commands inside the container."""
+        return bool(self.probes) and all(isinstance(probe, Run) for probe in self.probes)
+
 
 def united(plans: Iterable[Plan]) -> Plan:
     """All probes of several plans; of settings that several make, the last ones hold."""
