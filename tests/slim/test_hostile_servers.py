@@ -16,7 +16,7 @@ from sites import Site
 
 from ramekin import yaml_source
 from ramekin.errors import RamekinError
-from ramekin.slim.probes import accesslog, asking, form, health, links, patterns
+from ramekin.slim.probes import accesslog, asking, form, health, http, links, patterns
 from ramekin.slim.probes.answer import Answer
 
 Serve = Callable[[socket.socket], None]
@@ -233,3 +233,12 @@ def test_a_file_of_probes_that_nobody_means_is_refused_by_its_line(
     with pytest.raises(RamekinError, match=said) as caught:
         form.read(file)
     assert "probes.yaml" in caught.value.message
+
+
+def test_a_connection_that_is_made_when_the_time_is_over_is_not_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, http.Cut(0.001) as cut:
+        while not cut.done:
+            time.sleep(0.001)
+        with pytest.raises(TimeoutError):
+            cut.holds(ours)

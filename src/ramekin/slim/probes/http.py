@@ -363,7 +363,7 @@ class _Connection:
         """Send a request and read the answer; `NoAnswerError` unless a whole one comes in `seconds`."""
         connection = client.HTTPConnection("localhost", timeout=seconds)
         begun = False
-        with _Cut(seconds) as cut:
+        with Cut(seconds) as cut:
             try:
                 connection.sock = self._connect(seconds, cut)
                 connection.request(method, target, body=data, headers={**headers, "Connection": "close"})
@@ -392,10 +392,14 @@ class _Connection:
             finally:
                 connection.close()
 
-    def _connect(self, seconds: float, cut: _Cut) -> socket.socket:
+    def _connect(self, seconds: float, cut: Cut) -> socket.socket:
         host, _, port = self._address.rpartition(":")
         plain = socket.create_connection((host.strip("[]"), int(port)), timeout=seconds)
-        cut.holds(plain)
+        try:
+            cut.holds(plain)
+        except TimeoutError:
+            plain.close()
+            raise
         if not self._tls:
             return plain
         # the container is this machine's own, and its certificate is for a name that it has elsewhere
@@ -405,7 +409,7 @@ class _Connection:
         return context.wrap_socket(plain, server_hostname="localhost")
 
 
-class _Cut:
+class Cut:
     """Breaks a connection off when its time is over, however little the other side sends, and how often."""
 
     def __init__(self, seconds: float) -> None:
@@ -414,7 +418,7 @@ class _Cut:
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
-    def __enter__(self) -> _Cut:
+    def __enter__(self) -> Cut:
         self._timer.start()
         return self
 
@@ -425,8 +429,11 @@ class _Cut:
             self._socket.close()
 
     def holds(self, connection: socket.socket) -> None:
-        """From now on, `connection` is what is broken off."""
+        """From now on, `connection` is what is broken off; `TimeoutError` when the time is over already."""
         self._socket = connection.dup()
+        if self.done:
+            # it was made just when the time was over, and nobody would break it off any more
+            raise TimeoutError
 
     def _cut(self) -> None:
         self.done = True
