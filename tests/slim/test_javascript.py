@@ -79,6 +79,7 @@ def test_asking_whether_a_module_was_started_is_not_looking_around() -> None:
 
 def test_packages_named_by_their_paths_are_found() -> None:
     assert packages_by_path(b"express.static('node_modules/bootstrap/dist')") == ({"bootstrap"}, False)
+    assert packages_by_path(b"spawn('node_modules/.bin/knex')") == (frozenset(), False)
     assert packages_by_path(b"join(__dirname, 'node_modules', '@org', 'icons')") == ({"@org/icons"}, False)
     assert packages_by_path(b"join(root, 'node_modules', name)")[1]
 

@@ -129,6 +129,7 @@ def test_source_of_a_package_to_which_nothing_leads_goes(store: Store, tmp_path:
         {"app/serve.js": "express.static(path.join(root, 'node_modules', name))\n"},
         {"app/nginx.conf": "root /app/node_modules/parts;\n"},
         {"app/serve.js": "express.static(path.dirname(require.resolve('parts')))\n"},
+        {"app/start.sh": "exec node ./node_modules/parts/src/parts.js\n"},
         {f"{MODULES}/parts/lib/made/one.js": "dirname(require.resolve('parts/package.json'))\n"},
         {f"{MODULES}/parts/lib/made/two.js": "fs.readdirSync(path.join(__dirname, '../..'))\n"},
         {
@@ -141,6 +142,7 @@ def test_source_of_a_package_to_which_nothing_leads_goes(store: Store, tmp_path:
         "served-by-name",
         "named-by-a-server",
         "located",
+        "started",
         "located-by-a-package",
         "looked-through",
         "bundled",
@@ -153,10 +155,42 @@ def test_a_package_stays_entire_where_its_files_may_be_read_otherwise(
     assert not found.dropped.keys() & PARTS.keys()
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "config.json", "settings.js"])
-def test_modules_that_the_authors_settings_name_stay(store: Store, tmp_path: Path, name: str) -> None:
-    found = select(store, tmp_path, {**PARTS, f"app/{name}": '"driver": "parts/lib/late"'}, "app/server.js")
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"app/config.yaml": "driver: parts/lib/late\n"},
+        {"app/config.json": '{"driver": "parts/lib/late"}'},
+        {"app/settings.js": "exports.driver = 'parts/lib/late'\n"},
+        {"app/start.sh": "exec node -r parts/lib/late .\n"},
+        {"usr/local/bin/start": "#!/bin/sh\ncd /app; node_modules/.bin/parts; node -r parts/lib/late .\n"},
+        {
+            "app/package.json": package_json(
+                "site", dependencies={"parts": "1"}, scripts={"start": "node -r parts/lib/late ."}
+            )
+        },
+    ],
+    ids=["yaml", "json", "module", "script", "entry-point", "npm"],
+)
+def test_modules_that_the_authors_settings_and_commands_name_stay(
+    store: Store, tmp_path: Path, more: Files
+) -> None:
+    found = select(store, tmp_path, {**PARTS, **more}, "app/server.js", "usr/local/bin/start")
     assert {path for path in PARTS if path in found.dropped} == GONE - {f"{MODULES}/parts/lib/late.js"}
+
+
+def test_type_declarations_stay_where_a_compiler_reads_them(store: Store, tmp_path: Path) -> None:
+    more: Files = {
+        "app/package.json": package_json("site", dependencies={"parts": "1", "typescript": "5"}),
+        f"{MODULES}/parts/lib/index.d.ts": "",
+        f"{MODULES}/typescript/package.json": package_json("typescript"),
+        f"{MODULES}/typescript/lib/lib.d.ts": "",
+    }
+    found = select(store, tmp_path, {**PARTS, **more}, "app/server.js")
+    assert f"{MODULES}/typescript/lib/lib.d.ts" in found.kept
+    assert found.dropped[f"{MODULES}/parts/lib/index.d.ts"].rule == "node-extras"
+    more["app/package.json"] = package_json("site", dependencies={"parts": "1", "ts-node": "1"})
+    more[f"{MODULES}/ts-node/package.json"] = package_json("ts-node", peerDependencies={"typescript": "5"})
+    assert more.keys() <= select(store, tmp_path, {**PARTS, **more}, "app/server.js").kept.keys()
 
 
 def test_packages_behind_links_are_found_as_pnpm_lays_them_out(store: Store, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ _HARMLESS = re.compile(
 )
 _NEXT = rb"['\"`]\s*[,+]\s*['\"`]/?"
 """From one text to the one that it is joined with."""
-_FOLDER = re.compile(rb"node_modules")
+_FOLDER = re.compile(rb"node_modules(?!/\.bin\b)")
+"""Commands aside, which stay anyway."""
 _WITHIN = re.compile(
     rb"node_modules(?:/|" + _NEXT + rb")((?:@[\w.-]{1,100}(?:/|" + _NEXT + rb"))?[a-zA-Z0-9][\w.-]{0,100})"
 )

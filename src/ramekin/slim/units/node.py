@@ -13,6 +13,7 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ramekin.closure.evidence import languages
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SOURCES = (".js", ".mjs", ".cjs", ".ts", ".jsx", ".tsx")
 _MODULES = (*_SOURCES, ".mts", ".cts")
 """What is read by requiring it, and by nothing else."""
+_DECLARATIONS = (".d.ts", ".d.mts", ".d.cts")
 _SERVED = (*_SOURCES, ".json", ".html", ".yaml", ".yml", ".toml", ".conf")
 """The author's files that may name files of packages by their paths."""
 _OF_TOOLS = re.compile(r"(?:package(?:-lock)?|npm-shrinkwrap|tsconfig.*|jsconfig.*|\..*)\.json\Z|\.")
@@ -57,16 +59,20 @@ class NodeRules:
     def __init__(self, completion: Completion) -> None:
         self._all = completion
         self._roots = {unit.root: unit for unit in completion.units.values() if unit.kind == NODE}
-        self._names = {unit.name.partition(":")[2].partition("@/")[0] for unit in self._roots.values()}
+        self._names = {_title(unit) for unit in self._roots.values()}
         self._asked: dict[str, list[tuple[str, str]]] = {}
         """What is required by path of packages that have not begun: stem and the file that requires it."""
+        runtime = completion.contents.config.config
+        self._working = (runtime.working_dir if runtime else "").strip("/")
+        self._checked = False
+        """Whether something that stays reads type declarations when it runs."""
         self._entire: set[str] = set()
         self._all_entire = False
 
     def begin(self, unit: Known, by: str, because: str) -> None:
         """A file of a package stays: so does the package, and the packages that it requires."""
         name = "required" if by == "required" else "node-package"
-        if unit.name.partition(":")[2].partition("@/")[0] in rule("node-graph").names:
+        if _title(unit) in rule("node-graph").names:
             self._everything()
         if self._all_entire or unit.name in self._entire:
             self._all.fill(unit, name, because)
@@ -77,8 +83,22 @@ class NodeRules:
                     self._all.keep(path, name, because, sought=False)
             for stem, path in self._asked.pop(unit.name, ()):
                 self._beginning(unit, unit.root, posixpath.relpath(stem, unit.root), path)
+        self._declare(unit)
         for other in _required(self._manifest(unit.root)):
             self._require(other, unit.root, f"{unit.name} requires it", "required")
+
+    def _declare(self, unit: Known) -> None:
+        """Have declarations stay that a compiler reads: its own, or all where one runs with the program."""
+        name = _title(unit)
+        if name in rule("node-extras").names and not self._checked:
+            self._checked = True
+            for other in self._roots.values():
+                if other.name in self._all.begun and other is not unit:
+                    self._declare(other)
+        if self._checked or any(fnmatchcase(name, one) for one in rule("node-extras").when["itself"]):
+            for path in unit.paths:
+                if path.endswith(_DECLARATIONS):
+                    self._all.keep(path, "node-package", "a compiler that stays reads it", sought=False)
 
     def _manifest(self, folder: str) -> Mapping[str, Any]:
         data = self._all.text(f"{folder}/package.json".lstrip("/"))
@@ -135,11 +155,12 @@ class NodeRules:
         return None
 
     def _places(self, folder: str) -> Iterator[str]:
-        here = folder
-        while here:
-            if here.rpartition("/")[2] != "node_modules":
-                yield f"{here}/node_modules"
-            here = here.rpartition("/")[0]
+        """Folders in which a package is looked for; commands found elsewhere may mean the working one."""
+        for here in dict.fromkeys((folder, self._working)):
+            while here:
+                if here.rpartition("/")[2] != "node_modules":
+                    yield f"{here}/node_modules"
+                here = here.rpartition("/")[0]
         yield "node_modules"
         for place in self._all.environment.get("NODE_PATH", "").split(":"):
             if place:
@@ -163,12 +184,13 @@ class NodeRules:
                 told = self._manifest(folder)
                 for other in _required(told):
                     self._require(other, folder, f"/{path} requires it", "required")
-                for other in sorted(packages_by_path(json.dumps(told.get("scripts")).encode())[0]):
-                    self._entirely(other, folder, path)
+                self._by_command(json.dumps(told.get("scripts")).encode(), path, folder)
+            if self._is_script(path):
+                self._by_command(self._all.text(path), path, folder)
             if name.endswith(_SERVED) and not _OF_TOOLS.match(name):
                 self._by_path(path, folder)
-                self._by_name(path, folder)
-        if not self._is_source(path):
+                self._by_name(self._all.text(path), path, folder)
+        if not self._is_source(path) or (unit.kind == NODE and path.endswith(_DECLARATIONS)):
             return
         if unit.kind == NODE and self._all.contents.size(path) > _TEXT:
             self._complete(unit, f"/{path} is too large to look into")
@@ -210,9 +232,15 @@ class NodeRules:
         if otherwise:
             self._everything()
 
-    def _by_name(self, path: str, folder: str) -> None:
+    def _by_command(self, data: bytes, path: str, folder: str) -> None:
+        """What commands that the author wrote name: packages by their path, modules to load first."""
+        for other in sorted(packages_by_path(data)[0]):
+            self._entirely(other, folder, path)
+        self._by_name(data, path, folder)
+
+    def _by_name(self, data: bytes, path: str, folder: str) -> None:
         """Modules inside packages whose names stand in the author's file stay: another may load them."""
-        for name in sorted(modules_by_name(self._all.text(path))):
+        for name in sorted(modules_by_name(data)):
             if _package_of(name) in self._names:
                 self._deep(name, folder, path)
 
@@ -301,6 +329,13 @@ class NodeRules:
         head = self._all.contents.read(path, 64)
         return head[:2] == b"#!" and b"node" in head.partition(b"\n")[0]
 
+    def _is_script(self, path: str) -> bool:
+        """Whether the author's file is for a shell."""
+        name = path.rpartition("/")[2]
+        if self._all.contents.kind(path) is not Kind.FILE or "." in name.removesuffix(".sh"):
+            return False
+        return name.endswith(".sh") or self._all.contents.read(path, 64).startswith(b"#!")
+
     def _files(self, stem: str) -> tuple[str, ...]:
         """The files that a path without its ending means (Node, CommonJS modules), manifests among them."""
         for place in (stem, *(stem + end for end in _ENDINGS)):
@@ -326,6 +361,11 @@ class NodeRules:
 
 def _is_module(path: str) -> bool:
     return path.endswith(_MODULES)
+
+
+def _title(unit: Known) -> str:
+    """A package's name, without the place that tells copies of it apart."""
+    return unit.name.partition(":")[2].partition("@/")[0]
 
 
 def _package_of(specifier: str) -> str:
