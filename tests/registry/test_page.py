@@ -108,7 +108,7 @@ def test_a_person_types_chooses_makes_and_copies(page: Page, registry: Served, t
     shot(page, tmp_path, "before")
 
     page.get_by_role("button", name="Make it now").click()
-    page.locator("#progress progress").first.wait_for()
+    page.locator("#progress progress").first.wait_for(state="attached")  # hidden again as soon as it is made
     shot(page, tmp_path, "progress")
     page.get_by_text("It is made: the next pull").wait_for()
     assert page.locator("#build").is_hidden()
