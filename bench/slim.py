@@ -4,9 +4,9 @@
 
 An application is slimmed by the command as a user starts it, with the one request or command of its
 probes.yaml. `slim` is the whole command. `observed` and `unobserved` are the same trial of the original,
-start and probes included, with and without a watch, which the command runs one after the other; their ratio
-is what observation costs. The digests of all runs must be equal. Then package managers are asked what they
-list in the original and in the slim image, and how much of it is not so (`fleet/slim/scan.py`).
+start and probes included, with and without a watch, one after the other and nothing beside (`--jobs 1`);
+their ratio is what observation costs. The digests of all runs must be equal. Then package managers are asked
+what they list in the original and in the slim image, and how much of it is not so (`fleet/slim/scan.py`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ import scan  # noqa: E402
 OBSERVED, UNOBSERVED = "observe the original", "ask the original again"
 
 
-def slim(app: build.Application, target: str) -> tuple[float, dict[str, Any]]:
+def slim(app: build.Application, target: str, *options: str) -> tuple[float, dict[str, Any]]:
     """Seconds of the whole command, and what it said."""
     probes = app.home / "probes.yaml"
     start = time.perf_counter()
     result = subprocess.run(
         [
             *(sys.executable, "-m", "ramekin", "slim", app.reference),
-            *("-o", target, "--probe", str(probes), "--json"),
+            *("-o", target, "--probe", str(probes), "--json", *options),
         ],
         capture_output=True,
         text=True,
@@ -61,14 +61,15 @@ def measure(name: str, runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         target = f"oci:{folder}/slim:slim"
         said = [slim(app, target) for _ in range(runs)]
-        ratios = [one["seconds"][OBSERVED] / one["seconds"][UNOBSERVED] for _, one in said]
+        # one thing at a time: else the slim image is made while the original is asked unobserved
+        alone = [one["seconds"] for _, one in (slim(app, target, "--jobs", "1") for _ in range(runs))]
         return {
             "before": said[0][1]["size_before"],
             "after": said[0][1]["size_after"],
             "slim": median(seconds for seconds, _ in said),
-            "observed": median(one["seconds"][OBSERVED] for _, one in said),
-            "unobserved": median(one["seconds"][UNOBSERVED] for _, one in said),
-            "overhead": median(ratios),
+            "observed": median(one[OBSERVED] for one in alone),
+            "unobserved": median(one[UNOBSERVED] for one in alone),
+            "overhead": median(one[OBSERVED] / one[UNOBSERVED] for one in alone),
             "digests": len({one["digest"] for _, one in said}),
             "scanned": str(found := scanned(app, target)),
             "untrue": found.wrong,
