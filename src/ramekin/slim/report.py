@@ -133,8 +133,8 @@ def data(slimmed: Slimmed) -> dict[str, Any]:
             }
             for one in (last.differences if last else ())
         ],
-        "kept_by_rule": _tally(selection.kept, slimmed.contents),
-        "dropped_by_rule": _tally(selection.dropped, slimmed.contents),
+        "kept_by_rule": _kept(slimmed),
+        "dropped_by_rule": _dropped(slimmed),
         "notes": list(slimmed.notes),
         "seconds": {name: round(seconds, 3) for name, seconds in slimmed.seconds.items()},
     }
@@ -172,11 +172,10 @@ def page(slimmed: Slimmed) -> Page:
             _rules(
                 "What stays, by the rule that keeps it",
                 "A file stays by the first rule that reaches it.",
-                selection.kept,
-                contents,
+                _kept(slimmed),
                 "kept",
             ),
-            _rules("What goes, by rule", "", selection.dropped, contents, "lost"),
+            _rules("What goes, by rule", "", _dropped(slimmed), "lost"),
         ),
         map_title="Before and after",
         map_choice="Shown",
@@ -236,14 +235,27 @@ def _sizes(contents: Contents) -> Mapping[str, int]:
     return found
 
 
-def _tally(reasons: Mapping[str, Reason], contents: Contents) -> dict[str, dict[str, int]]:
+def _kept(slimmed: Slimmed) -> dict[str, dict[str, int]]:
+    """Files that stay and their bytes, symbols aside that they lost, by rule."""
+    known, saved = _sizes(slimmed.contents), slimmed.rebuilt.leaner
+    kept = slimmed.selection.kept.items()
+    return _tally((one.rule, max(0, known.get(path, 0) - saved.get(path, 0))) for path, one in kept)
+
+
+def _dropped(slimmed: Slimmed) -> dict[str, dict[str, int]]:
+    """Files that go and their bytes by rule; symbols are told of the files that lost them."""
+    known, saved = _sizes(slimmed.contents), slimmed.rebuilt.leaner
+    gone = ((one.rule, known.get(path, 0)) for path, one in slimmed.selection.dropped.items())
+    return _tally((*gone, *(("symbols", count) for count in saved.values())))
+
+
+def _tally(rows: Iterable[tuple[str, int]]) -> dict[str, dict[str, int]]:
     """Files and bytes by rule, the most bytes first."""
     files: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    known = _sizes(contents)
-    for path, reason in reasons.items():
-        files[reason.rule] += 1
-        sizes[reason.rule] += known.get(path, 0)
+    for name, count in rows:
+        files[name] += 1
+        sizes[name] += count
     order = sorted(files, key=lambda rule: (-sizes[rule], rule))
     return {rule: {"files": files[rule], "size": sizes[rule]} for rule in order}
 
@@ -305,10 +317,10 @@ def _rounds(slimmed: Slimmed) -> str:
     return f"{count} verification{'s' if count > 1 else ''}; the last missed {len(slimmed.missed)}"
 
 
-def _rules(title: str, note: str, reasons: Mapping[str, Reason], contents: Contents, colour: str) -> Bars:
+def _rules(title: str, note: str, tallies: Mapping[str, Mapping[str, int]], colour: str) -> Bars:
     known = rules()
     bars = []
-    for name, tally in _tally(reasons, contents).items():
+    for name, tally in tallies.items():
         rule = known.get(name)
         bars.append(
             Bar(
