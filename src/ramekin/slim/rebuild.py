@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
@@ -116,8 +117,7 @@ class _Staying:
         leaner = symbols.leaner(contents, selection, self.catalog)
         if leaner and layers is Layers.KEEP:
             whole = self._whole_layers()
-            owner = self._places()
-            leaner = {path: content for path, content in leaner.items() if owner.get(path) not in whole}
+            leaner = {path: content for path, content in leaner.items() if self._owner.get(path) not in whole}
         if leaner:
             self.leaner = leaner
             self.changed = databases.records(contents, stays, present, leaner).changed
@@ -136,9 +136,8 @@ class _Staying:
 
     def _whole_layers(self) -> frozenset[int]:
         """Layers of the original that all stay: what they share with other images is worth more."""
-        owner = self._places()
         trees = enumerate(self.contents.trees)
-        return frozenset(number for number, tree in trees if self._is_whole(number, tree, owner))
+        return frozenset(number for number, tree in trees if self._is_whole(number, tree))
 
     def _folders_that_stay(self) -> frozenset[str]:
         """Folders that hold something that stays, and those that were empty for programs to fill."""
@@ -203,13 +202,12 @@ class _Staying:
 
     def by_layer(self) -> list[_Part]:
         """One layer for each of the original that still has something."""
-        owner = self._places()
         parts: list[_Part] = []
         described: dict[str, Entry] = {}
         for number, tree in enumerate(self.contents.trees):
-            paths = [path for path in self.paths if owner[path] == number]
+            paths = [path for path in self.paths if self._owner[path] == number]
             command = self.contents.outline.commands[number]
-            if self._is_whole(number, tree, owner):
+            if self._is_whole(number, tree):
                 parts.append(_Part(command, original=number))
                 continue
             made = self.tree(paths)
@@ -232,7 +230,8 @@ class _Staying:
                 return entry
         return self._folder(path)
 
-    def _places(self) -> Mapping[str, int]:
+    @cached_property
+    def _owner(self) -> Mapping[str, int]:
         """The layer that each path is written to: that of its content, so that no layer needs another's."""
         placed: dict[str, int] = {}
         for path in self.paths:
@@ -241,7 +240,7 @@ class _Staying:
             placed[path] = known.inode.layer if shared and known.inode is not None else known.layer
         return placed
 
-    def _is_whole(self, number: int, tree: Tree, owner: Mapping[str, int]) -> bool:
+    def _is_whole(self, number: int, tree: Tree) -> bool:
         """Whether a layer of the original does its part as it is: all that it has stays, unchanged."""
         files = self.contents.files
         for path, entry in tree.items():
@@ -258,9 +257,9 @@ class _Staying:
                 return False
             if files[path].layer != number:
                 return False
-            if owner[path] != number:
+            if self._owner[path] != number:
                 return False
-        return all(path in tree for path in self.paths if owner[path] == number)
+        return all(path in tree for path in self.paths if self._owner[path] == number)
 
     # --- a layer a group of units
 

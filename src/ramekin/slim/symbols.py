@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from ramekin.chunks import Chunks
 from ramekin.image.tree import Content, Inline, Kind, Span
 from ramekin.slim.contents import Contents
 from ramekin.slim.units.catalog import AUTHOR, Catalog
-from ramekin.slim.units.model import Selection, Symbols
+from ramekin.slim.units.model import Selection, Symbols, title
 from ramekin.slim.units.table import rule
 
 _ET_EXEC, _ET_DYN = 2, 3
-_PT_LOAD = 1
-_SHT_SYMTAB, _SHT_STRTAB, _SHT_NOBITS = 2, 3, 8
+_SHT_SYMTAB, _SHT_NOBITS = 2, 8
 _SHT_LINKING = frozenset((4, 9, 17, 18))
 """RELA, REL, GROUP and SYMTAB_SHNDX: with these outside of segments, a linker reads the symbols."""
 _SHF_ALLOC, _SHF_INFO_LINK = 2, 64
@@ -48,35 +48,13 @@ class Joined:
         return sum(part.size for part in self.parts)
 
     def open(self) -> BinaryIO:
-        return io.BufferedReader(_Sequence(self.parts), 1 << 17)
+        return io.BufferedReader(Chunks(self._pieces()), 1 << 17)
 
-
-class _Sequence(io.RawIOBase):
-    def __init__(self, parts: Sequence[Content]) -> None:
-        self._waiting = list(reversed(parts))
-        self._stream: BinaryIO | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        view = memoryview(buffer)
-        while self._stream is not None or self._waiting:
-            if self._stream is None:
-                self._stream = self._waiting.pop().open()
-            data = self._stream.read(len(view))
-            if data:
-                view[: len(data)] = data
-                return len(data)
-            self._stream.close()
-            self._stream = None
-        return 0
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        super().close()
+    def _pieces(self) -> Iterator[bytes]:
+        for part in self.parts:
+            with part.open() as stream:
+                while piece := stream.read(1 << 17):
+                    yield piece
 
 
 @dataclass(slots=True)
@@ -143,9 +121,8 @@ def leaner(contents: Contents, selection: Selection, catalog: Catalog) -> dict[s
     """
     choice = selection.choice.symbols
     kept = selection.kept
-    if choice is Symbols.KEEP or any(
-        unit.kept and _base(unit.name) in _readers() for unit in selection.units
-    ):
+    readers = rule("symbols").names
+    if choice is Symbols.KEEP or any(unit.kept and title(unit.name) in readers for unit in selection.units):
         return {}
     found: dict[str, Content] = {}
     known: dict[int, Content | None] = {}
@@ -167,14 +144,6 @@ def leaner(contents: Contents, selection: Selection, catalog: Catalog) -> dict[s
         if content is not None:
             found[path] = content
     return found
-
-
-def _readers() -> frozenset[str]:
-    return rule("symbols").names
-
-
-def _base(unit: str) -> str:
-    return unit.partition(":")[2].partition("@")[0]
 
 
 def _lean(contents: Contents, path: str) -> Content | None:

@@ -11,7 +11,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import MemoryStore, from_url
 
+from ramekin.chunks import Chunks
 from ramekin.store.backend import Stored, StoreError, failure
 
 LEASE = 30.0
@@ -95,7 +96,7 @@ class Objects:
         try:
             with self._failures(f"read {name}"):
                 found = obstore.get(self._bucket, name)
-                raw = _Chunks(found.stream(min_chunk_size=1 << 20), self, name)
+                raw = Chunks(_pieces(found.stream(min_chunk_size=1 << 20), self, name))
                 return io.BufferedReader(raw, 1 << 17), int(found.meta["size"])
         except FileNotFoundError:
             return None
@@ -252,26 +253,15 @@ class StagedUpload:
         self._path.unlink(missing_ok=True)
 
 
-class _Chunks(io.RawIOBase):
-    def __init__(self, chunks: Any, objects: Objects, name: str) -> None:
-        self._chunks = iter(chunks)
-        self._objects, self._name = objects, name
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        with self._objects._failures(f"read {self._name}"):
-            while not self._rest:
-                chunk = next(self._chunks, None)
-                if chunk is None:
-                    return 0
-                self._rest = memoryview(bytes(chunk))
-        count = min(len(buffer), len(self._rest))
-        memoryview(buffer)[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
+def _pieces(chunks: Iterable[Any], objects: Objects, name: str) -> Iterator[bytes]:
+    """The pieces of an object; what goes wrong on the way is told by its name."""
+    iterator = iter(chunks)
+    while True:
+        with objects._failures(f"read {name}"):
+            chunk = next(iterator, None)
+        if chunk is None:
+            return
+        yield bytes(chunk)
 
 
 def _reason(error: BaseException) -> str:

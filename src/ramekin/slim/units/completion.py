@@ -45,7 +45,7 @@ from ramekin.slim.units.catalog import (
     source_of,
 )
 from ramekin.slim.units.evidence import Evidence, Finding
-from ramekin.slim.units.model import Bytecode, Choice, Level, Reason, Selection, Unit
+from ramekin.slim.units.model import Bytecode, Choice, Level, Reason, Selection, Unit, title
 from ramekin.slim.units.table import rule
 
 _COMMAND_FOLDERS = (
@@ -637,7 +637,7 @@ class Completion:
             return Reason(found[0], unit.name, found[1])
         if not self.whole:
             return Reason("not-seen", unit.name)
-        base = unit.name.partition(":")[2].partition("@")[0]
+        base = title(unit.name)
         if path in self.system.left:
             return Reason("script", unit.name, f"its interpreter is {self.system.left[path]}")
         if unit.kind == PYTHON and (component := self.python.component(path, unit)) is not None:

@@ -92,6 +92,11 @@ class Unit:
         return State.WHOLE if self.kept == len(self.paths) else State.PART
 
 
+def title(name: str) -> str:
+    """A unit's name without its kind, and without the place that tells units of one name apart."""
+    return name.partition(":")[2].partition("@/")[0]
+
+
 @dataclass(frozen=True)
 class Selection:
     """What stays of an image and what goes, each path with its reason.

@@ -20,6 +20,7 @@ from ramekin.closure.evidence import languages
 from ramekin.image.tree import Kind
 from ramekin.slim.units.catalog import AUTHOR, NODE, SYSTEM, Known
 from ramekin.slim.units.javascript import leads, modules_by_name, packages_by_path
+from ramekin.slim.units.model import title
 from ramekin.slim.units.table import rule
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class NodeRules:
     def __init__(self, completion: Completion) -> None:
         self._all = completion
         self._roots = {unit.root: unit for unit in completion.units.values() if unit.kind == NODE}
-        self._names = {_title(unit) for unit in self._roots.values()}
+        self._names = {title(unit.name) for unit in self._roots.values()}
         self._asked: dict[str, list[tuple[str, str]]] = {}
         """What is required by path of packages that have not begun: stem and the file that requires it."""
         runtime = completion.contents.config.config
@@ -72,7 +73,7 @@ class NodeRules:
     def begin(self, unit: Known, by: str, because: str) -> None:
         """A file of a package stays: so does the package, and the packages that it requires."""
         name = "required" if by == "required" else "node-package"
-        if _title(unit) in rule("node-graph").names:
+        if title(unit.name) in rule("node-graph").names:
             self._everything()
         if self._all_entire or unit.name in self._entire:
             self._all.fill(unit, name, because)
@@ -89,7 +90,7 @@ class NodeRules:
 
     def _declare(self, unit: Known) -> None:
         """Have declarations stay that a compiler reads: its own, or all where one runs with the program."""
-        name = _title(unit)
+        name = title(unit.name)
         if name in rule("node-extras").names and not self._checked:
             self._checked = True
             for other in self._roots.values():
@@ -185,11 +186,14 @@ class NodeRules:
                 for other in _required(told):
                     self._require(other, folder, f"/{path} requires it", "required")
                 self._by_command(json.dumps(told.get("scripts")).encode(), path, folder)
-            if self._is_script(path):
-                self._by_command(self._all.text(path), path, folder)
-            if name.endswith(_SERVED) and not _OF_TOOLS.match(name):
-                self._by_path(path, folder)
-                self._by_name(self._all.text(path), path, folder)
+            script = self._is_script(path)
+            served = name.endswith(_SERVED) and not _OF_TOOLS.match(name)
+            text = self._all.text(path) if script or served else b""
+            if script:
+                self._by_command(text, path, folder)
+            if served:
+                self._by_path(text, path, folder)
+                self._by_name(text, path, folder)
         if not self._is_source(path) or (unit.kind == NODE and path.endswith(_DECLARATIONS)):
             return
         if unit.kind == NODE and self._all.contents.size(path) > _TEXT:
@@ -224,9 +228,9 @@ class NodeRules:
             if found.around:
                 self._below(unit, folder, f"/{path} looks for files from its own place")
 
-    def _by_path(self, path: str, folder: str) -> None:
+    def _by_path(self, data: bytes, path: str, folder: str) -> None:
         """Packages whose files the author's file names by path, to serve them for one, stay entire."""
-        names, otherwise = packages_by_path(self._all.text(path))
+        names, otherwise = packages_by_path(data)
         for name in sorted(names):
             otherwise |= not self._entirely(name, folder, path)
         if otherwise:
@@ -361,11 +365,6 @@ class NodeRules:
 
 def _is_module(path: str) -> bool:
     return path.endswith(_MODULES)
-
-
-def _title(unit: Known) -> str:
-    """A package's name, without the place that tells copies of it apart."""
-    return unit.name.partition(":")[2].partition("@/")[0]
 
 
 def _package_of(specifier: str) -> str:

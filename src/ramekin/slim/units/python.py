@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ramekin.closure.evidence import python as imports
 from ramekin.image.tree import Kind
 from ramekin.slim.units.catalog import AUTHOR, PYTHON, STDLIB, SYSTEM, Known
+from ramekin.slim.units.model import title
 from ramekin.slim.units.table import rule
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ class PythonRules:
         )
         self._roots: tuple[str, ...] | None = None
         self._distributions = {
-            normal(unit.name.partition(":")[2].partition("@")[0]): unit
-            for unit in completion.units.values()
-            if unit.kind == PYTHON
+            normal(title(unit.name)): unit for unit in completion.units.values() if unit.kind == PYTHON
         }
         self._listings = self._scanned_metadata()
         self._found: dict[str, tuple[str, ...]] = {}
@@ -104,7 +103,7 @@ class PythonRules:
     def component(self, path: str, unit: Known) -> str | None:
         """The optional component of a distribution that a path is part of and that nobody names, or None."""
         for module, name in _COMPONENTS:
-            if normal(unit.name.partition(":")[2].partition("@")[0]) == name:
+            if normal(title(unit.name)) == name:
                 folder = f"{unit.root.rpartition('/')[0]}/{module.replace('.', '/')}/"
                 if path.startswith(folder) and not self._names_component(module, folder):
                     return module

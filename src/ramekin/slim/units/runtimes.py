@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ramekin.closure.evidence import languages
 from ramekin.slim.units.catalog import AUTHOR, SYSTEM, Known
+from ramekin.slim.units.model import title
 
 if TYPE_CHECKING:
     from ramekin.slim.units.completion import Completion
@@ -58,7 +59,7 @@ class RuntimeRules:
 
         Python's is judged module by module, and Node's is in its program. Commands stay by evidence.
         """
-        name = unit.name.partition(":")[2].partition("@")[0]
+        name = title(unit.name)
         if name not in _WHOLE:
             return
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
+from ramekin.chunks import Chunks
 from ramekin.errors import FormatError, NetworkError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Website:
         ) as reply:
             if reply.status in _MISSING:
                 raise NotFoundError(f"{self.url} has no {name}")
-            yield io.BufferedReader(_Parts(reply.chunks(_CHUNK)), _CHUNK)
+            yield io.BufferedReader(Chunks(reply.chunks(_CHUNK)), _CHUNK)
 
 
 class Bucket:
@@ -241,28 +242,6 @@ class Bucket:
             raise NotFoundError(f"{self.url} has no {name}")
         with found[0] as stream:
             yield stream
-
-
-class _Parts(io.RawIOBase):
-    """Chunks as a stream."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = memoryview(chunk)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
 
 
 def _bucket_settings(asked: dict[str, str]) -> dict[str, Any]:
