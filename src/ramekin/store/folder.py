@@ -24,6 +24,9 @@ from ramekin.store.backend import Stored, failure
 USE_GRAIN = 600.0
 """Seconds within which two uses of a thing count as one, so that a warm build writes nothing."""
 
+_RACES = 16
+"""Times that a folder is made anew which sweepers remove before a file gets into it."""
+
 
 class Folder:
     """The backend on a folder, which is made when something is first written."""
@@ -274,14 +277,16 @@ class StagedFile:
 
     def _rename(self, target: str) -> None:
         name = os.path.dirname(target)[len(self._folder._base) :]
-        self._folder._folder(name)
-        try:
-            os.rename(self._path, target)
-        except FileNotFoundError:
-            # the folder was removed behind our back
-            self._folder._made.discard(name)
+        for left in reversed(range(_RACES)):
             self._folder._folder(name)
-            os.rename(self._path, target)
+            try:
+                os.rename(self._path, target)
+                break
+            except FileNotFoundError:
+                # the folder was removed behind our back, by sweepers perhaps more than once
+                self._folder._made.discard(name)
+                if not left:
+                    raise
         self._path = ""
 
     def discard(self) -> None:
