@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -40,7 +41,12 @@ def run(registry: Direct, policy: Policy = POLICY, after: float = 0.0, **how: An
     """Sweep, so many seconds from now."""
     site = registry.site
     swept = sweep(site.catalog, site.uploads, policy, now=time.time() + after, **how)
-    site.warm.clear("")
+
+    async def forget() -> None:
+        site.warm.clear("")
+
+    # what is kept in memory belongs to the event loop
+    asyncio.run_coroutine_threadsafe(forget(), registry.loop).result()
     return swept
 
 

@@ -154,7 +154,7 @@ from ramekin.slim import scratch
 scratch.MEMORY = Path(sys.argv[1])
 with scratch.scratch(0, Path(sys.argv[1])) as folder:
     (folder / "closed").mkdir(mode=0)
-    writer = "for n in 1 2 3 4 5 6 7 8 9 10; do mkdir -p $0/late-$n; sleep 0.03; done"
+    writer = "for n in 1 2 3 4 5 6 7 8 9 10; do mkdir $0/late-$n 2>/dev/null; sleep 0.03; done"
     subprocess.Popen(["sh", "-c", writer, str(folder)], start_new_session=True)
     print(folder, flush=True)
     time.sleep(100)
