@@ -236,16 +236,11 @@ def test_a_word_that_means_nothing_is_refused(
     assert hint in (error.value.hint or "")
 
 
-def test_a_unit_is_put_back_with_what_it_needs(store: Store, tmp_path: Path) -> None:
-    found = select(store, tmp_path)
-    unit = found.unit_of("usr/bin/idle")
-    assert unit is not None
-    assert (unit.name, unit.state) == ("dpkg:idle", State.DROPPED)
-    healed = found.with_units([unit.name])
-    assert healed.by_name["dpkg:idle"].state is State.WHOLE
-    assert {"usr/bin/idle", f"{X86}/libidle.so.1"} <= healed.kept.keys()
-    assert found.unit_of("usr/share/idle") == found.by_name["dpkg:libidle1"]
-    assert found.unit_of("no/such/file") is None
+def test_a_unit_that_is_kept_has_what_it_needs(store: Store, tmp_path: Path) -> None:
+    assert select(store, tmp_path).by_name["dpkg:idle"].state is State.DROPPED
+    kept = select(store, tmp_path, choice=Choice(keep=("dpkg:idle",)))
+    assert kept.by_name["dpkg:idle"].state is State.WHOLE
+    assert {"usr/bin/idle", f"{X86}/libidle.so.1"} <= kept.kept.keys()
 
 
 def test_at_level_files_packages_are_not_filled(store: Store, tmp_path: Path) -> None:

@@ -45,9 +45,8 @@ from ramekin.slim.sandbox.rootfs import Rootfs, unpacked
 from ramekin.slim.slimmed import Slimmed, SlimRequest
 from ramekin.slim.spool import spooled
 from ramekin.slim.trial import Findings, Trial, attempt, exposed_ports, failures
-from ramekin.slim.units import Selection, complete
+from ramekin.slim.units import Selection, complete, wanted
 from ramekin.slim.units.catalog import catalog
-from ramekin.slim.units.completion import Completion
 from ramekin.slim.units.evidence import Evidence
 from ramekin.slim.verify import HARMLESS, Round
 from ramekin.store.store import Store
@@ -124,9 +123,8 @@ class _Road:
 
     def go(self) -> Slimmed:
         observation = self.request.observation
-        if self.request.choice.keep or self.request.choice.drop:
-            # a word that names nothing is said before anything is run
-            Completion(self.contents, None, self.request.choice, self.catalog, self.evidence)
+        # a word that names nothing is said before anything is run
+        wanted.check(self.request.choice, self.contents, self.catalog)
         self._check_observation(observation)
         running = self._can_run()
         if running and observation is not None and not self.request.plan.probes:

@@ -3,6 +3,8 @@
 catalog      which unit each file belongs to
 evidence     what single files show that they need, by the closure room's scan
 completion   from what was observed to what stays; `complete` is all that others call
+wanted       what --keep and --drop name
+unwanted     parts of units that go though their unit stays
 system, python, node, ruby, java, runtimes   what begins with a file of a unit, an ecosystem each
 rules.yaml   the one table of rules with their reasons, which the manual prints
 """

@@ -16,15 +16,11 @@ import posixpath
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 
 from ramekin.analyze import loading
 from ramekin.closure import policy as policies
-from ramekin.closure import slices
 from ramekin.closure.evidence.model import ANY_CONVERTER
 from ramekin.closure.evidence.model import Kind as Shown
-from ramekin.closure.model import SliceChoice
-from ramekin.errors import UsageError
 from ramekin.image.tree import Kind
 from ramekin.slim.contents import Contents
 from ramekin.slim.observation import Observation
@@ -45,8 +41,10 @@ from ramekin.slim.units.catalog import (
     source_of,
 )
 from ramekin.slim.units.evidence import Evidence, Finding
-from ramekin.slim.units.model import Bytecode, Choice, Level, Reason, Selection, Unit, title
+from ramekin.slim.units.model import Choice, Level, Reason, Selection, Unit, title
 from ramekin.slim.units.table import rule
+from ramekin.slim.units.unwanted import Unwanted
+from ramekin.slim.units.wanted import Wanted
 
 _COMMAND_FOLDERS = (
     "usr/local/sbin",
@@ -72,22 +70,17 @@ _RULES = {
     Shown.JAVA: "import",
     Shown.LINK: "link",
 }
-_OPTIMIZED = re.compile(r".*\.opt-[12]\.pyc\Z")
 _CALLED = re.compile(
     rb"(?:\brun|\bcall|\bPopen|\bcheck_call|\bcheck_output|\bspawn(?:Sync)?|\bexec\w*|\bsystem|\bpopen|\bwhich)"
     rb"\s*\(\s*\[?\s*[fr]?['\"`]([A-Za-z0-9_][\w.+-]{0,40})(?=['\"` ])"
 )
 """Commands that source starts by name, in the ways of Python, Node, Ruby and PHP."""
-_LEGAL = re.compile(r"licen[cs]e|copying|notice", re.IGNORECASE)
 _HANDED_ON = re.compile(
     rb"(?:-exec(?:dir)?|-ok|\bxargs(?:[ \t]+-\S+)*"
     rb"|\b(?:gosu|su-exec|setpriv|chroot|timeout|nice|tini|dumb-init)[ \t](?:[^\s;|&]+[ \t]+)*?)"
     rb"[ \t]*([a-z][a-z0-9._+-]{0,40})\b"
 )
 """Commands that shell scripts hand to others: `find -exec`, `xargs`."""
-_TEST_FILE = re.compile(
-    r".*/(?:__pycache__/)?(?:test_\w+|tests|conftest)(?:\.cpython-[^/]*)?\.pyc?\Z", re.DOTALL
-)
 _TEXT = 1 << 20
 """Bytes that source may have to be searched."""
 
@@ -109,7 +102,7 @@ def complete(
     seen = evidence or Evidence(contents)
     completion = Completion(contents, observation, choice, known, seen)
     completion.run()
-    return completion.selection(partial(complete, contents, observation, catalogued=known, evidence=seen))
+    return completion.selection()
 
 
 class Completion:
@@ -137,22 +130,16 @@ class Completion:
         self.whole = choice.level is Level.UNITS
         self.environment = loading.environment(contents.config)
         self.loader = loading.Loader(contents.stack, contents.config)
-        self._slice_of = slices.matcher(SliceChoice(keep=frozenset({"locales"}))).slice_of
-        self._keep = _Wanted(choice.keep, self, "--keep")
-        self._drop = _Wanted(choice.drop, self, "--drop")
+        self._keep = Wanted(choice.keep, "--keep", contents, known)
+        self._drop = Wanted(choice.drop, "--drop", contents, known)
         self._links = self._links_to()
         self._objects = self._shared_objects()
-        self._tests: dict[str, bool] = {}
-        self._speechless = not any(
-            path.startswith("usr/lib/locale/")
-            and not path.startswith(("usr/lib/locale/C.", "usr/lib/locale/POSIX"))
-            for path in self.of
-        ) and "lib/ld-musl" not in " ".join(one for one in self.of if one.startswith("lib/ld-"))
         self._outside: dict[str, bool] = {}
         self.pam = False
         self.logins: dict[str, tuple[str, str]] = {}
         """Settings of PAM, with what they would stay by: nothing reads them where no program uses it."""
         self.python = python.PythonRules(self)
+        self.unwanted = Unwanted(contents, known, choice, self._drop, self.environment, self.python.reads)
         self.node = node.NodeRules(self)
         self.ruby = ruby.RubyRules(self)
         self.java = java.JavaRules(self)
@@ -186,7 +173,7 @@ class Completion:
             for unit in list(self.units.values()):
                 if unit.kind in (AUTHOR, ARCHIVE):
                     for path in unit.paths:
-                        if self.unwanted(path, unit) is None:
+                        if self.unwanted.why(path, unit) is None:
                             self.keep(path, "author", sought=False)
         if self.observation is None:
             self.notes[
@@ -252,7 +239,7 @@ class Completion:
             self.logins.setdefault(path, (name, because))
             return False
         if path not in self.kept:
-            gone = self._gone(path) if self._keep.match(path) is None else None
+            gone = self.unwanted.given_up(path) if self._keep.match(path) is None else None
             if gone is not None and gone[0] == "bytecode":
                 return self.keep(source_of(path), name, because, sought=sought, enter=enter)
             if gone is not None:
@@ -301,7 +288,7 @@ class Completion:
     def fill(self, unit: Known, name: str, because: str, *, but: Callable[[str], bool] | None = None) -> None:
         """Have all files of a unit stay but those that nobody wants."""
         for path in unit.paths:
-            if (but is None or not but(path)) and self.unwanted(path, unit) is None:
+            if (but is None or not but(path)) and self.unwanted.why(path, unit) is None:
                 self.keep(path, name, because, sought=False)
 
     def command(self, name: str) -> str | None:
@@ -362,7 +349,7 @@ class Completion:
         elif path in self.sought and self.of[path].startswith("files:"):
             for below in self.contents.below(real):
                 other = self.units[self.of[below]]
-                if other.kind == AUTHOR and self.unwanted(below, other) is None:
+                if other.kind == AUTHOR and self.unwanted.why(below, other) is None:
                     self.keep(below, "link", f"/{path} leads to its folder", sought=False)
 
     def _names(self, path: str, unit: Known) -> None:
@@ -370,12 +357,16 @@ class Completion:
         for link in self._links.get(path, ()):
             other = self.units[self.of[link]]
             near = other is unit or other.kind in (LINKS, AUTHOR)
-            if near and self.unwanted(link, other) is None:
+            if near and self.unwanted.why(link, other) is None:
                 self.keep(link, "link", f"it leads to /{path}", sought=False, enter=False)
         placed = self.contents.files[path]
         if placed.inode is not None and placed.inode.names > 1 and self.whole:
             for name in self.contents.names[id(placed.inode)]:
-                if name not in self.kept and self.of[name] == unit.name and self.unwanted(name, unit) is None:
+                if (
+                    name not in self.kept
+                    and self.of[name] == unit.name
+                    and self.unwanted.why(name, unit) is None
+                ):
                     self.keep(name, "hardlink", f"a name of /{path}", sought=False)
 
     def _needs(self, path: str, unit: Known) -> None:
@@ -466,7 +457,7 @@ class Completion:
             return
         self.begun["gconv"] = f"/{path}"
         for other in self.contents.paths:
-            if "/gconv/" in other and self._slice_of(other) is None:
+            if "/gconv/" in other and self.unwanted.slice_of(other) is None:
                 self.keep(other, "loaded", f"/{path} converts character sets")
 
     def objects(self, name: str, path: str, unit: Known) -> Iterator[str]:
@@ -494,102 +485,9 @@ class Completion:
                     found.setdefault(real, []).append(path)
         return {real: tuple(links) for real, links in found.items()}
 
-    # --- what nobody wants
-
-    def _gone(self, path: str) -> tuple[str, str] | None:
-        """The rule and cause by which a path goes whatever leads to it: the user said so."""
-        if (wanted := self._drop.match(path)) is not None:
-            return "drop", wanted
-        compiled = self.choice.bytecode is Bytecode.DROP and path.endswith(".pyc")
-        if compiled and source_of(path) in self.of:
-            return "bytecode", ""
-        if self.choice.locales is not None and (language := self._language(path)) is not None:
-            return "locales", language
-        return None
-
-    def _language(self, path: str) -> str | None:
-        """The language of a translation that --locales does not name."""
-        if not rule("locales").matches(path) or self.units[self.of[path]].kind == AUTHOR:
-            return None
-        assert self.choice.locales is not None
-        language = _language_of(path)
-        if language is None:
-            return None
-        base = re.split(r"[_.@-]", language, maxsplit=1)[0].lower()
-        wanted = {one.lower().replace("-", "_") for one in self.choice.locales}
-        whole = language.lower().replace("-", "_").partition(".")[0]
-        if base in ("c", "posix", "root") or base in wanted or whole in wanted:
-            return None
-        return language
-
-    def unwanted(self, path: str, unit: Known) -> tuple[str, str] | None:
-        """The rule and cause by which a path of a unit that stays goes unless something leads to it."""
-        if (gone := self._gone(path)) is not None:
-            return gone
-        for name in ("cache", "databases", "documents"):
-            if rule(name).matches(path) and not self._working(path) and not self._is_stream(path):
-                return name, ""
-        sliced = unit.kind in (SYSTEM, RUNTIME, LINKS, AUTHOR) and not self._working(path)
-        if sliced and (taken := self._slice_of(path)) is not None:
-            return "slice", taken
-        if path.endswith(".pyc") and (reason := self._stale(path)) is not None:
-            return reason
-        if unit.kind == SYSTEM and self._speechless and rule("messages").matches(path):
-            return "messages", ""
-        if unit.kind == STDLIB:
-            for name in ("frozen", "other-systems"):
-                if rule(name).matches(path):
-                    return name, ""
-        if unit.kind in (PYTHON, STDLIB, GEM) and self.is_test(path, unit):
-            return "tests", ""
-        if path.endswith(".po") and unit.kind != AUTHOR and f"{path[:-3]}.mo" in self.of:
-            return "message-sources", ""
-        extra = unit.kind == NODE and rule("node-extras").matches(path)
-        if extra and not _LEGAL.search(path.rpartition("/")[2]):
-            return "node-extras", ""
-        return None
-
-    def _is_stream(self, path: str) -> bool:
-        """Whether a path is a link by which a log goes to the container's output."""
-        file = self.contents.files[path].file
-        return file.kind is Kind.SYMLINK and file.target.startswith(("/dev/", "/proc/self/fd/"))
-
-    def _working(self, path: str) -> bool:
-        runtime = self.contents.config.config
-        folder = (runtime.working_dir if runtime else "").strip("/")
-        return bool(folder) and path.startswith(folder + "/")
-
-    def _stale(self, path: str) -> tuple[str, str] | None:
-        if _OPTIMIZED.match(path) and not self.environment.get("PYTHONOPTIMIZE"):
-            return "optimized-bytecode", ""
-        if "/__pycache__/" in path or path.startswith("__pycache__/"):
-            source = source_of(path)
-            if source not in self.of:
-                return "stale-bytecode", ""
-            if not self.python.reads(path):
-                return "optimized-bytecode", ""
-        return None
-
-    def is_test(self, path: str, unit: Known) -> bool:
-        """Whether a path lies in a test suite of its library."""
-        parts = path.split("/")
-        for number, part in enumerate(parts[:-1]):
-            if part in ("tests", "test") and number > unit.root.count("/"):
-                folder = "/".join(parts[: number + 1])
-                if (known := self._tests.get(folder)) is None:
-                    known = self._tests[folder] = part == "tests" or self._looks_tested(folder)
-                if known:
-                    return True
-        return unit.kind == PYTHON and _TEST_FILE.match(path) is not None
-
-    def _looks_tested(self, folder: str) -> bool:
-        names = [one for one in self.contents.children.get(folder, ()) if one.endswith((".py", ".rb"))]
-        tests = [one for one in names if one.startswith("test_") or one.endswith(("_test.py", "_test.rb"))]
-        return len(tests) * 2 > len(names)
-
     # --- the result
 
-    def selection(self, again: Callable[[Choice], Selection]) -> Selection:
+    def selection(self) -> Selection:
         """What stays, what goes and why."""
         kept = {path: self.kept[path] for path in self.contents.paths if path in self.kept}
         dropped = {path: self._why_not(path) for path in self.contents.paths if path not in self.kept}
@@ -604,7 +502,6 @@ class Completion:
             size=self._weigh(self.contents.paths),
             kept_size=self._weigh(kept),
             of=self.of,
-            again=again,
         )
 
     def _weigh(self, paths: Iterable[str]) -> int:
@@ -633,7 +530,7 @@ class Completion:
 
     def _why_not(self, path: str) -> Reason:
         unit = self.units[self.of[path]]
-        if (found := self.unwanted(path, unit)) is not None:
+        if (found := self.unwanted.why(path, unit)) is not None:
             return Reason(found[0], unit.name, found[1])
         if not self.whole:
             return Reason("not-seen", unit.name)
@@ -651,70 +548,3 @@ class Completion:
             late = base in rule("developers").names
             return Reason("developers" if late else "module", unit.name)
         return Reason("unreached", unit.name)
-
-
-_LANGUAGE = re.compile(
-    r".*?(?:^|/)(?:locale|locales|translations|locale-data)/([A-Za-z]{1,8}[^/]*?)(?:/|\.dat\Z|\Z)", re.DOTALL
-)
-
-
-def _language_of(path: str) -> str | None:
-    found = _LANGUAGE.match(path)
-    if found is None or found[1] in ("locale-archive", "__pycache__", "locale.alias"):
-        return None
-    return found[1]
-
-
-def _near(text: str, names: Iterable[str]) -> list[str]:
-    """Units that a name may mean, of its kind if it has one."""
-    import difflib
-
-    kind, colon, base = text.rpartition(":")
-    known = {name.partition(":")[2]: name for name in names if name.startswith(kind + colon)}
-    return [known[one] for one in difflib.get_close_matches(base, list(known), 3)]
-
-
-class _Wanted:
-    """Globs of absolute paths and names of units that an option gives."""
-
-    def __init__(self, wanted: Iterable[str], completion: Completion, option: str) -> None:
-        self._of, self._completion = completion.of, completion
-        self._globs: list[tuple[str, re.Pattern[str]]] = []
-        self._units: dict[str, str] = {}
-        for text in wanted:
-            if text.startswith("/"):
-                folder = text.strip("/")
-                pattern = slices.glob(folder)
-                self._globs.append((text, pattern))
-                if folder in completion.contents.children:
-                    self._globs.append((text, slices.glob(folder + "/**")))
-                elif not any(pattern.match(path) for path in completion.of):
-                    raise UsageError(
-                        f"{option}: {text} matches no file of the image",
-                        hint="paths are absolute, as in /app/**",
-                    )
-                continue
-            pattern = slices.glob(text)
-            names = [name for name in completion.units if pattern.match(name)]
-            if not names:
-                near = _near(text, completion.units)
-                raise UsageError(
-                    f"{option}: the image has no unit {text!r}",
-                    hint=f"did you mean {', '.join(near)}?"
-                    if near
-                    else "units are named as in python:Django",
-                )
-            self._units.update((name, text) for name in names)
-
-    def paths(self) -> Iterator[str]:
-        """All paths of the image that are meant."""
-        return (path for path in self._of if self.match(path) is not None)
-
-    def match(self, path: str) -> str | None:
-        """The word that means a path, or None."""
-        if self._units and (text := self._units.get(self._of.get(path, ""))) is not None:
-            return text
-        for text, pattern in self._globs:
-            if pattern.match(path):
-                return text
-        return None

@@ -5,8 +5,8 @@ Paths are those of image trees, folders aside: these stay where they hold someth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
@@ -115,7 +115,6 @@ class Selection:
     size: int
     kept_size: int
     of: Mapping[str, str] = field(repr=False)
-    again: Callable[[Choice], Selection] = field(repr=False, compare=False)
 
     @cached_property
     def by_name(self) -> Mapping[str, Unit]:
@@ -125,22 +124,6 @@ class Selection:
     @cached_property
     def deliberate(self) -> frozenset[str]:
         return frozenset(path for path, reason in self.dropped.items() if reason.rule in CHOSEN)
-
-    def unit_of(self, path: str) -> Unit | None:
-        """The unit of a path of the image; for a folder, the unit of the first file in it that went."""
-        path = path.strip("/")
-        name = self.of.get(path)
-        if name is None:
-            start = path + "/"
-            name = next((self.of[one] for one in self.dropped if one.startswith(start)), None)
-        return self.by_name.get(name) if name is not None else None
-
-    def with_units(self, names: Iterable[str]) -> Selection:
-        """The selection that also keeps `names`, whole units or absolute paths, with what those need."""
-        more = tuple(sorted({*names} - {*self.choice.keep}))
-        if not more:
-            return self
-        return self.again(replace(self.choice, keep=(*self.choice.keep, *more)))
 
 
 CHOSEN = frozenset(("drop", "locales", "bytecode"))

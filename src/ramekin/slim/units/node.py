@@ -80,7 +80,7 @@ class NodeRules:
         else:
             self._all.fill(unit, name, because, but=_is_module)
             for path in sorted(self._entries(unit)):
-                if self._all.unwanted(path, unit) is None:
+                if self._all.unwanted.why(path, unit) is None:
                     self._all.keep(path, name, because, sought=False)
             for stem, path in self._asked.pop(unit.name, ()):
                 self._beginning(unit, unit.root, posixpath.relpath(stem, unit.root), path)
@@ -315,7 +315,7 @@ class NodeRules:
 
     def _start_with(self, unit: Known, start: str, because: str) -> None:
         for path in unit.paths:
-            if path.startswith(start) and self._all.unwanted(path, unit) is None:
+            if path.startswith(start) and self._all.unwanted.why(path, unit) is None:
                 self._all.keep(path, "import", because, sought=False)
 
     def _come(self, stem: str, path: str) -> bool:

@@ -261,7 +261,7 @@ class PythonRules:
         for target in self._module(name):
             other = self._all.units[self._all.of[target]]
             if other is unit:
-                if not self._all.is_test(target, unit):
+                if not self._all.unwanted.is_test(target, unit):
                     continue
             elif unit.kind == PYTHON and other.kind == PYTHON:
                 # what it cannot do without its metadata says; the rest is for those who use it
