@@ -101,16 +101,25 @@ class Box:
 @contextmanager
 def laid_out(reference: str) -> Iterator[Box]:
     """The files of an image `oci:LAYOUT:TAG`; removed at the end."""
-    layout, _, tag = reference.removeprefix("oci:").rpartition(":")
+    layout, tag = _parts(reference)
     with tempfile.TemporaryDirectory(prefix="slim-app-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o711)
         root = folder / "root"
         _output("umoci", "raw", "unpack", "--image", f"{layout}:{tag}", str(root))
-        yield Box(root, _config(Path(layout), tag), folder)
+        yield Box(root, configuration(reference), folder)
 
 
-def _config(layout: Path, tag: str) -> dict[str, Any]:
+def _parts(reference: str) -> tuple[Path, str]:
+    """Layout and tag of `oci:LAYOUT:TAG`."""
+    layout, _, tag = reference.removeprefix("oci:").rpartition(":")
+    return Path(layout), tag
+
+
+def configuration(reference: str) -> dict[str, Any]:
+    """The configuration of an image `oci:LAYOUT:TAG`."""
+    layout, tag = _parts(reference)
+
     def document(descriptor: Mapping[str, Any]) -> Any:
         return json.loads((layout / "blobs" / descriptor["digest"].replace(":", "/")).read_text())
 

@@ -127,6 +127,7 @@ def scanned(app: Application, target: str) -> Row:
 def write_probes(app: Application, path: Path) -> None:
     """The application's own probes and all its checks that probes can say, as a file for slimming."""
     document = yaml.safe_load((app.home / "probes.yaml").read_text())
+    entrypoint = judge.configuration(app.reference)["config"].get("Entrypoint") or ()
     files = path.parent / app.name
     files.mkdir(parents=True, exist_ok=True)
     for number, check in enumerate(app.checks):
@@ -134,7 +135,7 @@ def write_probes(app: Application, path: Path) -> None:
         for step in check.get("steps", [check]):
             if _wanted(step) & _takes(check) - taken:
                 continue  # of what a command said, which probes do not take
-            if probe := _probe(step, check["check"], f"s{number}", files):
+            if probe := _probe(step, check["check"], f"s{number}", files, entrypoint):
                 document["probes"].append(probe)
                 taken |= set(step.get("take", ())) if "take" in probe else set()
     path.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
@@ -148,7 +149,9 @@ def _wanted(step: Mapping[str, Any]) -> set[str]:
     return set(re.findall(r"\{(\w+)\}", json.dumps({k: v for k, v in step.items() if k != "take"})))
 
 
-def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row | None:
+def _probe(
+    step: Mapping[str, Any], name: str, session: str, files: Path, entrypoint: Sequence[str]
+) -> Row | None:
     """One step of a check as a probe, or nothing when probes cannot say it; answers are judged elsewhere."""
 
     def spelled(value: Any) -> Any:
@@ -158,14 +161,15 @@ def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row
             return [spelled(item) for item in value]
         return {key: spelled(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-    if "within" in step or step.get("alone"):
+    if step.get("alone"):
         return None
     probe: Row = {"name": name}
+    if "within" in step:
+        probe["within"] = step["within"]
     method = next((word for word in METHODS if word in step), None)
     if "exec" in step or "run" in step:
-        if "run" in step and "entrypoint" not in step and ("env" in step or not _is_program(step["run"])):
-            return None
-        probe |= {"run": [*step.get("entrypoint", ()), *map(str, step.get("exec", step.get("run")))]}
+        words = step.get("exec") or [*step.get("entrypoint", entrypoint), *step["run"]]
+        probe |= {"run": [*map(str, words)], "env": step.get("env", {})}
         probe |= {"exit": step.get("exit", 0), "text": [str(text) for text in step.get("has", ())]}
         if "encoding" in step:
             octal = "".join(f"\\{byte:03o}" for byte in step["stdin"].encode(step["encoding"]))
@@ -196,10 +200,6 @@ def _probe(step: Mapping[str, Any], name: str, session: str, files: Path) -> Row
     if "take" in step:
         probe["take"] = {f"{session}_{key}": {"pattern": pattern} for key, pattern in step["take"].items()}
     return probe
-
-
-def _is_program(words: Sequence[str]) -> bool:
-    return bool(words) and not str(words[0]).startswith("-")
 
 
 def keep(name: str, what: str, row: Row) -> None:

@@ -123,6 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
                 # as an archive with times in it, whose size is another one now and then
                 data = b"\x00\xff" * len(self.site.requests)
                 self.answer(200, data, {"Content-Type": "application/zip"})
+            case "/queue":
+                asked = sum(line.startswith("GET /queue ") for line in self.site.requests)
+                self.answer(200, "at work" if asked < 3 else "done")
             case "/away":
                 self.answer(302, "", {"Location": "http://elsewhere.test/"})
             case "/loop":

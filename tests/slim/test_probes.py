@@ -17,7 +17,7 @@ from sites import Site, site
 
 from ramekin import yaml_source
 from ramekin.errors import FormatError, NotFoundError, RamekinError, UsageError
-from ramekin.slim.probes import accesslog, asking, compare, form, health, model, words
+from ramekin.slim.probes import accesslog, asking, commands, compare, form, health, model, words
 from ramekin.slim.probes.answer import Answer
 
 
@@ -71,6 +71,25 @@ def test_expectations_that_fail_say_what_came_instead(served: Site) -> None:
     assert one(served, "- get: /about\n  header: {Server: nginx, X-More: a}").complaints[1:] == (
         "the header X-More is not there; it should have 'a'",
     )
+
+
+def test_what_happens_in_the_background_is_asked_for_until_it_is_right(served: Site, tmp_path: Path) -> None:
+    assert one(served, "- {get: /queue, text: done, within: 1m}").complaints == ()
+    assert len(served.requests) == 3
+    for kind in ("run", "host"):
+        count = f"echo >>{tmp_path}/{kind}; test 3 -le $(wc -l <{tmp_path}/{kind})"
+        words = f'[sh, -c, "{count}"]' if kind == "run" else f'"{count}"'
+        assert one(served, f"- {kind}: {words}\n  within: 1m").complaints == ()
+        assert (tmp_path / kind).read_text() == "\n" * 3
+    assert one(served, "- {get: /about, text: Contact, within: 300ms}").complaints == (
+        "the answer has no 'Contact'",
+    )
+    assert served.requests[-1] == served.requests[-2] == "GET /about localhost:8000"
+
+
+def test_what_has_ended_is_not_asked_again(served: Site) -> None:
+    served.up = False
+    assert one(served, "- {run: 'true', within: 1h}").complaints == (commands.ENDED,)
 
 
 def test_a_login_keeps_its_session_and_takes_its_token(served: Site) -> None:

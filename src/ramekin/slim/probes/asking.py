@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ramekin.errors import RamekinError
@@ -11,6 +12,9 @@ from ramekin.slim.probes.answer import Answer
 from ramekin.slim.probes.container import Container
 from ramekin.slim.probes.http import Browser
 from ramekin.slim.probes.model import Crawl, Health, Host, Http, Plan, Probe, Replay, Run
+
+PAUSE = 0.1
+"""Seconds between two tries of a probe that is asked again until it is right."""
 
 
 @dataclass(slots=True)
@@ -42,11 +46,12 @@ def _ask(
 ) -> Iterator[Answer]:
     match probe:
         case Http():
-            yield browser.ask(probe)
+            yield _patiently(lambda: browser.ask(probe), probe.within, container)
         case Run():
-            yield commands.run(probe, container)
+            yield _patiently(lambda: commands.run(probe, container), probe.within, container)
         case Host():
-            yield commands.host(probe, commands.environment(_addresses(container, ports), browser.port))
+            told = commands.environment(_addresses(container, ports), browser.port)
+            yield _patiently(lambda: commands.host(probe, told), probe.within, container)
         case Health():
             yield health.ask(probe, container)
         case Replay():
@@ -61,6 +66,16 @@ def _ask(
                 addresses.append(address)
                 yield answer
             memory.crawled[probe.name] = tuple(addresses)
+
+
+def _patiently(ask: Callable[[], Answer], within: float, container: Container) -> Answer:
+    """Ask until the answer is right, the time is over, or the program has ended; the last answer."""
+    end = time.monotonic() + within
+    while True:
+        answer = ask()
+        if not answer.complaints or time.monotonic() + PAUSE > end or not container.alive():
+            return answer
+        time.sleep(PAUSE)
 
 
 def _replay(probe: Replay, browser: Browser) -> Iterator[Answer]:

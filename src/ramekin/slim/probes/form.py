@@ -259,6 +259,10 @@ class _Probe(_Model):
     )
     text: Texts = Field(default=(), description="Texts that the answer has in it.")
     without: Texts = Field(default=(), description="Texts that the answer has not.")
+    within: Seconds = Field(
+        default=0.0,
+        description="It is asked again until it is right, for so long: what happens in the background.",
+    )
 
 
 class HttpSpec(_Probe):
@@ -350,6 +354,7 @@ class HttpSpec(_Probe):
             take=tuple(one.taken(name) for name, one in self.take.items()),
             compare=self.compare,
             seconds=self.seconds,
+            within=self.within,
         )
 
 
@@ -374,6 +379,7 @@ class RunSpec(_Probe):
             env=self.env,
             compare=self.compare,
             seconds=self.seconds,
+            within=self.within,
         )
 
 
@@ -399,6 +405,7 @@ class HostSpec(_Probe):
             folder=str(folder),
             compare=self.compare,
             seconds=self.seconds,
+            within=self.within,
         )
 
 

@@ -72,7 +72,7 @@ class Http:
     `port` None is the plan's; a Unix socket is `unix:/run/app.sock`. `host` is what the Host header says.
     `form`, with files as (field, name, content) in `upload`, and `json` (JSON text) are bodies; at most one
     of them and `body` is there. An empty `status` takes anything below 400, and `anything` takes every
-    status: the answer of the original decides.
+    status: the answer of the original decides. For `within` seconds it is asked again until it is right.
     """
 
     name: str
@@ -97,11 +97,15 @@ class Http:
     take: tuple[Taken, ...] = ()
     compare: Compared = "all"
     seconds: float = TIMEOUT
+    within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A command inside the container, without a shell; `stdin` is what it reads."""
+    """A command inside the container, without a shell; `stdin` is what it reads.
+
+    For `within` seconds it is run again until it is right.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -112,11 +116,15 @@ class Run:
     env: tuple[tuple[str, str], ...] = ()
     compare: Compared = "all"
     seconds: float = COMMAND_TIMEOUT
+    within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A command of this machine's shell, which finds the container's address in its environment."""
+    """A command of this machine's shell, which finds the container's address in its environment.
+
+    For `within` seconds it is run again until it is right.
+    """
 
     name: str
     command: str
@@ -127,6 +135,7 @@ class Host:
     folder: str = ""
     compare: Compared = "all"
     seconds: float = COMMAND_TIMEOUT
+    within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
