@@ -56,6 +56,10 @@ BASE: Files = {
     "usr/share/zoneinfo/Europe/Paris": "TZif2",
     "usr/share/zoneinfo/UTC": "TZif2",
     "etc/localtime": "-> /usr/share/zoneinfo/UTC",
+    "usr/bin/localedef": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
+    "usr/sbin/locale-gen": "#!/bin/sh\nlocaledef -i fr_FR -f UTF-8 fr_FR.UTF-8\n",
+    "usr/share/i18n/locales/fr_FR": "LC_IDENTIFICATION\n",
+    "usr/share/locales/supported": "fr_FR.UTF-8\n",
     "var/cache/apt/pkgcache.bin": "c" * 100,
     "tmp/": "",
     **dpkg(
@@ -63,6 +67,11 @@ BASE: Files = {
             "libc6": ("", [f"{X86}/libc.so.6", f"{X86}/ld.so", "usr/lib64/ld-linux-x86-64.so.2"]),
             "dash": ("Essential: yes\nDepends: libc6", ["usr/bin/sh"]),
             "coreutils": ("Essential: yes\nDepends: libc6", ["usr/bin/cut", "usr/bin/tac"]),
+            "libc-bin": ("Essential: yes\nDepends: libc6", ["usr/bin/localedef"]),
+            "locales": (
+                "Depends: libc-bin",
+                ["usr/sbin/locale-gen", "usr/share/i18n/locales/fr_FR", "usr/share/locales/supported"],
+            ),
             "perl": ("Depends: libc6", ["usr/bin/perl"]),
             "libused1": ("Depends: libc6", [f"{X86}/libused.so.1.2", f"{X86}/libused.so.1"]),
             "libdl1": ("", [f"{X86}/libdl-only.so.1"]),
@@ -167,6 +176,15 @@ def test_time_zones_stay_when_the_image_sets_one(store: Store, tmp_path: Path) -
     assert "usr/share/zoneinfo/UTC" in select(store, tmp_path).kept
     zoned = Runtime(cmd=("server",), env=("PATH=/usr/bin", "TZ=Europe/Paris"))
     assert select(store, tmp_path, run=zoned).kept[paris].rule == "time-zones"
+
+
+def test_sources_of_locales_stay_where_locales_are_compiled(store: Store, tmp_path: Path) -> None:
+    source = "usr/share/i18n/locales/fr_FR"
+    found = select(store, tmp_path, "usr/share/locales/supported")
+    assert found.by_name["dpkg:locales"].state is State.PART
+    assert found.dropped[source].rule == "part"
+    compiled = select(store, tmp_path, added={"start.sh": "#!/bin/sh\nlocale-gen\n"})
+    assert compiled.kept[source].rule == "locale-sources"
 
 
 def test_translations_go_where_the_c_library_knows_no_other_language(store: Store, tmp_path: Path) -> None:

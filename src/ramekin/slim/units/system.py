@@ -55,6 +55,7 @@ class SystemRules:
                 self._all.policy.part(path) is not None
                 or (drops is not None and drops.match(path) is not None)
                 or rule("time-zones").matches(path)
+                or rule("locale-sources").matches(path)
                 or ("/gconv/" in path and "gconv" not in self._all.begun)
             )
 
@@ -188,7 +189,7 @@ class SystemRules:
     # --- what programs expect without saying so
 
     def settle(self) -> None:
-        """Certificates, time zones and terminals, by what stays."""
+        """Certificates, time zones, terminals and sources of locales, by what stays."""
         for path in list(self._all.kept):
             if path not in self._looked:
                 self._looked.add(path)
@@ -217,6 +218,8 @@ class SystemRules:
         unit = self._all.of[path]
         if policies.language_of(path) == "shell" and policies.is_command(path):
             self._shell = self._shell or path
+        if name in rule("locale-sources").names and policies.is_command(path):
+            self._want("locale-sources", f"/{path} reads it")
         if name.startswith("libpython3."):
             self._all.python.embedded(path)
         if name.startswith("libpam.so"):
