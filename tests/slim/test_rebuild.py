@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -20,7 +21,7 @@ from ramekin.image.tree import Entry, Kind, Tree, file
 from ramekin.slim import contents as contents_of
 from ramekin.slim import explanation
 from ramekin.slim.rebuild import SLIMMED, Layers, Rebuilt, rebuild
-from ramekin.slim.units import Choice, complete
+from ramekin.slim.units import Choice, Level, complete
 from ramekin.store.store import Store
 
 X86 = "usr/lib/x86_64-linux-gnu"
@@ -203,6 +204,28 @@ def test_records_of_python_and_node_name_what_is_there(store: Store, tmp_path: P
     assert [*json.loads(tree["app/node_modules/.package-lock.json"].read())["packages"]] == [
         "node_modules/used"
     ]
+
+
+def test_a_record_that_dpkg_has_a_checksum_of_gets_a_new_one(store: Store, tmp_path: Path) -> None:
+    site = "usr/lib/python3/dist-packages"
+    made = distribution("used", {"used.py": "", "more.py": ""}, site=site)
+    record, sums = f"{site}/used-1.0.dist-info/RECORD", "var/lib/dpkg/info/python3-used.md5sums"
+    debian: Files = {
+        **BASE,
+        **made,
+        **dpkg({"server": ("", ["usr/bin/server"]), "python3-used": ("", [*made])}),
+        sums: "".join(f"{hashlib.md5(text.encode()).hexdigest()}  {path}\n" for path, text in made.items()),
+        "app/main.py": "import used\n",
+    }
+    found = contents_of.read(image(store, debian, run=RUN), name="the image", spool=tmp_path)
+    observed = seen("app/main.py", f"{site}/used.py", executed=("usr/bin/server",))
+    rebuilt = rebuild(found, complete(found, observed, Choice(level=Level.FILES)), store=store)
+    tree = files(rebuilt, store, tmp_path)
+    assert b"used.py" in tree[record].read()
+    assert b"more.py" not in tree[record].read()
+    listed = dict(reversed(line.split("  ")) for line in tree[sums].read().decode().splitlines())
+    assert listed.keys() == {path for path in tree if path.startswith(site) and tree[path].kind is Kind.FILE}
+    assert listed == {path: hashlib.md5(tree[path].read()).hexdigest() for path in listed}
 
 
 def test_apk_lists_what_is_there(store: Store, tmp_path: Path) -> None:

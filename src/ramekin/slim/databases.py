@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import normpath
 
-from ramekin.image.tree import Content, to_text
+from ramekin.image.tree import Content, Inline, to_text
 from ramekin.slim import rpm
 from ramekin.slim.contents import Contents
 
@@ -62,17 +62,18 @@ def records(
     def kept(path: str) -> bool:
         return chosen(path) or path in brought
 
-    sums = _Sums(renewed)
+    for path in contents.paths:
+        if path.endswith(".dist-info/RECORD") and kept(path):
+            changed[path] = _record(contents, path, kept, _Sums(renewed))
+        elif path.endswith("node_modules/.package-lock.json") and kept(path):
+            changed[path] = _lock(contents, path, kept)
+    # which may be files of packages of the system, with checksums there
+    sums = _Sums({**renewed, **{path: Inline(data) for path, data in changed.items()}})
     _dpkg(contents, kept, present, sums, changed, gone)
     _apk(contents, kept, present, sums, changed)
     databases, beside = rpm.records(contents, present, lambda name: _is_there(contents, name, kept))
     changed |= databases
     gone |= beside
-    for path in contents.paths:
-        if path.endswith(".dist-info/RECORD") and kept(path):
-            changed[path] = _record(contents, path, kept, sums)
-        elif path.endswith("node_modules/.package-lock.json") and kept(path):
-            changed[path] = _lock(contents, path, kept)
     # a record that is as it was stays where the selection has it; where it does not, it comes back
     same = {path for path, data in changed.items() if chosen(path) and contents.read(path) == data}
     return Records(
