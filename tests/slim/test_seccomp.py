@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,8 @@ def confined(root: Rootfs, observation: Observation, command: str) -> str:
     rights = list(observation.capabilities)
     document["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), rights)
     (root.scratch / "config.json").write_text(json.dumps(document))
-    name = f"ramekin-{root.scratch.name}"[:60]
+    # that of its control group too, and other tests at work have folders of the same name
+    name = f"ramekin-{secrets.token_hex(8)}"
     start = ["runc", "--root", str(root.scratch / "runc")]
     try:
         result = subprocess.run(
