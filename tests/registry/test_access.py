@@ -143,11 +143,12 @@ def test_a_token_for_nobody_pulls_what_all_may(registry: Direct) -> None:
 
 def test_a_token_ends(tmp_path: Path) -> None:
     users = htpasswd(tmp_path / "users", alice="wonder")
-    settings = {"anonymous": [], "users": str(users), "token": {"seconds": 1}}
+    settings = {"anonymous": [], "users": str(users), "token": {"seconds": 4}}
     with Direct(tmp_path / "store", settings) as registry:
         bearer = token(registry, ALICE)
         assert registry.get("/v2/", authorization=bearer).status == 200
-        time.sleep(2.1)
+        # tokens tell time in whole seconds, so that one of a second may have ended when it comes
+        time.sleep(4.1)
         reply = registry.get("/v2/", authorization=bearer)
         assert reply.status == 401
         assert 'error="invalid_token"' in reply.headers["www-authenticate"]

@@ -603,11 +603,14 @@ def test_without_network_and_without_an_index_it_fails(place: Place) -> None:
         place.source().refresh(["amd64"], SILENT)
 
 
-def test_without_network_an_index_past_its_time_will_not_do(place: Place) -> None:
-    place.archive.publish(replace(BOOKWORM, valid_until=time.time() + 2))
+def test_without_network_an_index_past_its_time_will_not_do(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = time.time()
+    place.archive.publish(replace(BOOKWORM, valid_until=begun + 1800))
     place.source().refresh(["amd64"], SILENT)
     place.server.close()
-    time.sleep(2.1)
+    monkeypatch.setattr(time, "time", lambda: begun + 3600)
     with pytest.raises(ExpiredError):
         place.source().refresh(["amd64"], SILENT, force=True)
 
