@@ -11,6 +11,8 @@ OUTPUT = 64 << 20
 """Bytes of each stream of a command that are kept."""
 
 _BLOCK = 1 << 16
+"""Bytes that a pipe holds, which one read takes out of it."""
+
 _GRACE = 0.2
 """Seconds in which output may still come after the command's end, from children that it left behind."""
 
@@ -53,6 +55,17 @@ def communicate(
                 if descriptor == status:
                     deadline = min(deadline, time.monotonic() + _GRACE)
         for key in list(waiting.get_map().values()):
+            if key.fd in sources:
+                read[key.fd] += _left(key.fd)
             os.close(key.fd)
     code = int(read[status]) if read[status] else None
     return code, bytes(read[sources[0]]), bytes(read[sources[1]])
+
+
+def _left(source: int) -> bytes:
+    """What a pipe holds when time is up: written in time, however late we come to it."""
+    os.set_blocking(source, False)
+    try:
+        return os.read(source, _BLOCK)
+    except BlockingIOError:
+        return b""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections import deque
 
 _BLOCK = 1 << 16
+"""Bytes that a pipe holds, which one read takes out of it."""
+
 _LINES, _WIDTH = 20, 500
 """Lines, and characters of each, that people are shown."""
 
@@ -22,15 +25,30 @@ class Log:
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._left_out = 0
+        self._over = False
+        os.set_blocking(descriptor, False)
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._read, name="container log", daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        while data := os.read(self._descriptor, _BLOCK):
+        readable = select.poll()
+        readable.register(self._descriptor, select.POLLIN)
+        while not self._over:
+            readable.poll()
             with self._guard:
-                self._keep(data)
-        os.close(self._descriptor)
+                if not self._take():
+                    self._over = True
+                    os.close(self._descriptor)
+
+    def _take(self) -> bool:
+        """Keep what the pipe holds; whether more may come."""
+        try:
+            data = os.read(self._descriptor, _BLOCK)
+        except BlockingIOError:
+            return True
+        self._keep(data)
+        return bool(data)
 
     def _keep(self, data: bytes) -> None:
         room = self._first - len(self._head)
@@ -46,8 +64,10 @@ class Log:
             self._left_out += gone
 
     def text(self) -> bytes:
-        """All that was kept so far."""
+        """All that was printed so far, within the bound, though our thread may not have come to it yet."""
         with self._guard:
+            if not self._over:
+                self._take()
             gap = f"\n… {self._left_out} bytes are left out …\n".encode() if self._left_out else b""
             return self._head + gap + b"".join(self._tail)
 

@@ -432,7 +432,6 @@ class Running:
         return self._made.command[0]
 
     def _shown_log(self) -> str:
-        self._log.finish(0.05)
         lines = tail(self._log.text().decode(errors="replace"))
         return f"; it printed{lines}" if lines else ", and printed nothing"
 
