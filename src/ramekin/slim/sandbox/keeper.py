@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -41,6 +42,9 @@ from ramekin.slim.sandbox.notified import Calls, runs_program
 from ramekin.slim.sandbox.plan import Plan, Record, Reply, Request, State, Watching
 
 _CHILD = re.compile(rb'"child-pid": *([0-9]+)[^0-9]')
+ORPHANED = 3
+"""How the keeper ends when who asks is gone without having said so."""
+
 _PULSE = 0.1
 """Seconds between two looks at how full the container's file system is."""
 
@@ -277,7 +281,7 @@ class Keeper:
     def _answer(self) -> None:
         data, descriptors = wire.receive(self._control, 8)
         if not data:
-            os._exit(0)
+            os._exit(ORPHANED)
         request = msgspec.json.decode(data, type=Request)
         self._question = request.question
         try:
@@ -358,6 +362,9 @@ class Keeper:
         if number:
             self._running[child] = int(number)
         return (Reply(number=child),)
+
+    def _do_leave(self, request: Request, descriptors: list[int]) -> NoReturn:
+        os._exit(0)
 
     def _do_finish(self, request: Request, descriptors: list[int]) -> tuple[Reply, int]:
         self._look()

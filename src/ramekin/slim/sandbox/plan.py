@@ -175,7 +175,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `exec` (with standard input, output, error, and a pipe for the wait status), `kill` (what `exec` started
     with that `number`), `signal` (the container's first process), `forward` (a listening socket), `state`,
-    `finish`.
+    `finish`, and at last `leave`, to which there is no answer.
     """
 
     do: str

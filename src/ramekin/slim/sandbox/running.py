@@ -203,6 +203,8 @@ class Running:
         )
 
     def _close(self, keeper: subprocess.Popen[bytes]) -> None:
+        with suppress(OSError):
+            wire.send(self._control, msgspec.json.encode(Request("leave")))
         self._control.close()
         try:
             keeper.wait(STOP_PATIENCE)

@@ -26,7 +26,7 @@ import msgspec
 
 from ramekin.image.removal import remove
 from ramekin.slim.sandbox import kernel
-from ramekin.slim.sandbox.keeper import Keeper
+from ramekin.slim.sandbox.keeper import ORPHANED, Keeper
 from ramekin.slim.sandbox.plan import Plan, Reply
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
@@ -60,11 +60,11 @@ def main(descriptor: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     ready, _, _ = select.select([ramekin, ended], [], [])
-    orphaned = ramekin in ready
     with suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    if orphaned:
+    _, status = os.waitpid(child, 0)
+    # a process that dies closes its sockets before it counts as dead, so that the keeper may be first to know
+    if ramekin in ready or os.waitstatus_to_exitcode(status) == ORPHANED:
         for folder in plan.debris:
             remove(Path(folder))
     return 0
