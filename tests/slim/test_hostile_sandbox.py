@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 from boxes import box, install, need_root, started
-from test_killed_sandbox import descendants
+from test_killed_sandbox import descendants, wardens
 
 from ramekin.slim.sandbox.plan import Watch, Watching
 from ramekin.slim.sandbox.rootfs import Rootfs
@@ -53,19 +53,15 @@ def interrupted(seconds: float) -> Iterator[None]:
 def test_the_answer_to_an_interrupted_question_is_not_taken_for_that_to_another(root: Rootfs) -> None:
     others = descendants(os.getpid())
     with started(root, "sleep", "1000", watch=Watch()) as running:
-        keepers = [
-            pid
-            for pid in sorted(descendants(os.getpid()) - others)
-            if b"sandbox.warden" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        _, keeper = wardens(descendants(os.getpid()) - others)
         descriptors = open_descriptors()
         for ask in (running.record, running.state, lambda: running.exec(["id"]), lambda: running.address(1)):
-            os.kill(keepers[1], signal.SIGSTOP)
+            os.kill(keeper, signal.SIGSTOP)
             try:
                 with pytest.raises(InterruptionError), interrupted(0.05):
                     ask()
             finally:
-                os.kill(keepers[1], signal.SIGCONT)
+                os.kill(keeper, signal.SIGCONT)
         assert running.alive()
         assert running.exec(["id", "-u"]).stdout == b"0\n"
         assert "usr/bin/busybox" in running.observation().opened
