@@ -27,6 +27,7 @@ from ramekin.errors import NotFoundError, RamekinError, UsageError
 from ramekin.image.running.container import Volume, Wishes
 from ramekin.slim.sandbox.plan import Limits, Readiness, Watch
 from ramekin.slim.sandbox.rootfs import Rootfs
+from ramekin.slim.sandbox.running import STOP_PATIENCE
 
 pytestmark = pytest.mark.runtime
 
@@ -157,8 +158,8 @@ def test_a_port_that_nothing_listens_on_is_closed(root: Rootfs) -> None:
 
 def test_a_command_tells_when_a_program_is_ready(root: Rootfs) -> None:
     script = "sleep 0.3; echo > /tmp/ready; httpd -f -p 80 -h /srv"
+    begun = time.monotonic()
     with started(root, "sh", "-c", script) as running:
-        begun = time.monotonic()
         running.wait_ready(Readiness(command=("cat", "/tmp/ready"), port=80))
         assert time.monotonic() - begun > 0.25
     with started(root, *HTTPD) as running:
@@ -178,11 +179,11 @@ def test_a_program_on_a_unix_socket_only_is_ready_and_reached(root: Rootfs) -> N
 
 
 def test_a_program_that_never_gets_ready_shows_its_log(root: Rootfs) -> None:
-    with (
-        started(root, "sh", "-c", "echo waiting for the database; sleep 100") as running,
-        pytest.raises(RamekinError, match="waiting for the database") as caught,
-    ):
-        running.wait_ready(Readiness(port=80, patience=0.5))
+    with started(root, "sh", "-c", "echo waiting for the database; sleep 100") as running:
+        while not running.log():
+            time.sleep(0.01)
+        with pytest.raises(RamekinError, match="waiting for the database") as caught:
+            running.wait_ready(Readiness(port=80, patience=0.5))
     assert "it listens on nothing" in str(caught.value.hint)
 
 
@@ -254,10 +255,10 @@ def test_a_program_may_delete_its_files_and_go_on(root: Rootfs) -> None:
 
 def test_a_command_that_takes_too_long_is_ended_with_its_children(root: Rootfs) -> None:
     with started(root, "sleep", "100") as running:
-        done = running.exec(["sh", "-c", "echo first; sleep 77 & sleep 77"], timeout=0.5)
+        done = running.exec(["sh", "-c", "echo first; sleep 77 & sleep 77"], timeout=2)
         assert (done.code, done.stdout, done.timed_out) == (124, b"first\n", True)
         left = b"77"
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while b"77" in left and time.monotonic() < deadline:
             left = running.exec(["sh", "-c", "cat /proc/[0-9]*/cmdline"]).stdout.replace(b"cat", b"")
         assert b"sleep\x0077" not in left
@@ -273,10 +274,12 @@ def test_a_command_that_leaves_children_behind_has_ended(root: Rootfs) -> None:
 def test_commands_run_side_by_side(root: Rootfs) -> None:
     with started(root, "sleep", "100") as running, ThreadPoolExecutor(4) as pool:
         begun = time.monotonic()
-        long = pool.submit(running.exec, ["sleep", "1.5"])
+        wait = "until test -e /tmp/over; do sleep 0.1; done"
+        long = pool.submit(running.exec, ["sh", "-c", wait])
         short = [pool.submit(running.exec, ["sh", "-c", f"echo {number}"]) for number in range(12)]
         assert [done.result().stdout for done in short] == [b"%d\n" % number for number in range(12)]
         assert not long.done()
+        assert running.exec(["sh", "-c", "echo > /tmp/over"]).code == 0
         assert long.result().code == 0
         assert time.monotonic() - begun < 20
 
@@ -327,7 +330,7 @@ def test_a_program_that_hears_no_signal_is_ended_at_once(root: Rootfs) -> None:
     with started(root, "sleep", "100") as running:
         begun = time.monotonic()
         assert running.stop() == 137
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < STOP_PATIENCE
 
 
 def test_several_sandboxes_live_side_by_side(root: Rootfs) -> None:

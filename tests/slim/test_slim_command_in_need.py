@@ -61,10 +61,12 @@ def test_killed_midway_it_leaves_nothing(
     """While the original is observed (1), asked again and the slim image made (2), and verified (3)."""
     asked = tmp_path / "asked"
     asked.touch()
+    # the last one waits for the signal
+    probe = f"echo >> {asked}; test $(wc -l < {asked}) -lt {time_of_it} || sleep 100"
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "ramekin", "slim", web, "-o", f"oci:{tmp_path}/slim"),
-            *("--store", f"{tmp_path}/store", "--probe-cmd", f"echo >> {asked}; sleep 0.3"),
+            *("--store", f"{tmp_path}/store", "--probe-cmd", probe),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -362,7 +362,6 @@ def test_a_slim_image_that_does_not_start_is_a_difference_and_its_reason_is_foun
 
 
 def test_the_real_workload_is_recorded_and_fails_nothing(store: Store, tmp_path: Path) -> None:
-    import threading
     import urllib.request
 
     told: list[str] = []
@@ -371,11 +370,7 @@ def test_the_real_workload_is_recorded_and_fails_nothing(store: Store, tmp_path:
         told.append(text)
         if text.startswith("port 8000"):
             address = text.rpartition(" ")[2]
-            threading.Thread(
-                target=lambda: urllib.request.urlopen(
-                    f"http://{address}/cgi-bin/there?greetings/hello", timeout=10
-                ).read()
-            ).start()
+            urllib.request.urlopen(f"http://{address}/cgi-bin/there?greetings/hello", timeout=60).read()
 
     with slimmed(store, pantries.image(store)) as found:
         lookups = shadow.run(found, 1.5, tmp_path / "record", say=say)
