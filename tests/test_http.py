@@ -84,7 +84,7 @@ def test_retry_after_is_waited_for(server: FakeRegistry, client: Client) -> None
     server.fail(anything, status=429, headers={"Retry-After": "1"})
     start = time.monotonic()
     client.fetch(address(server)).close()
-    assert 1 <= time.monotonic() - start < 4
+    assert 1 <= time.monotonic() - start < 20
 
 
 def test_a_server_that_asks_for_an_hour_is_given_up(server: FakeRegistry, client: Client) -> None:

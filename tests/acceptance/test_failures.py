@@ -239,14 +239,14 @@ def test_an_interrupted_build_ends_at_once_and_the_next_one_is_right(
     with Server(kitchen.archive.root) as server:
         env = kitchen.env(server.url)
         server.hook = lambda path: asked.set() if awaited in path else None
-        server.faults.append(Fault(awaited.replace(".", r"\."), delay=8, times=2))
+        server.faults.append(Fault(awaited.replace(".", r"\."), delay=60, times=2))
         process = started(*words(target=tmp_path / "image", store=store), env=env)
         assert asked.wait(30)
         time.sleep(0.2)
         process.send_signal(sent)
         since = time.monotonic()
         _, errors = process.communicate(timeout=30)
-        assert time.monotonic() - since < 4
+        assert time.monotonic() - since < 20
         assert process.returncode == 128 + sent
         assert "Traceback" not in errors
         nothing_left(tmp_path, store)
@@ -318,6 +318,6 @@ def test_a_server_that_never_answers_does_not_hold_up_ctrl_c(tmp_path: Path, kit
         with connection:
             time.sleep(0.2)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in errors

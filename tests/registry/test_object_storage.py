@@ -149,7 +149,7 @@ def test_the_dead_hold_nobody_up() -> None:
 
 
 def test_a_lease_outlives_its_time_while_its_holder_lives(bucket: tuple[str, dict[str, str]]) -> None:
-    order = lease_in_a_process(bucket, hold=2.5, kill=False)
+    order = lease_in_a_process(bucket, hold=5, kill=False)
     assert order == ["held", "let go", "taken"]
 
 
@@ -179,7 +179,7 @@ HOLD = """
 import sys, time
 from ramekin.store.objects import Objects
 place, name, seconds = sys.argv[1:]
-with Objects(place, Objects.at(place)._bucket, lease=1.0).lock(name):
+with Objects(place, Objects.at(place)._bucket, lease=2.0).lock(name):
     print("held", flush=True)
     time.sleep(float(seconds))
     print("let go", flush=True)
@@ -190,13 +190,13 @@ TAKE = """
 import sys
 from ramekin.store.objects import Objects
 place, name = sys.argv[1:]
-with Objects(place, Objects.at(place)._bucket, lease=1.0).lock(name):
+with Objects(place, Objects.at(place)._bucket, lease=2.0).lock(name):
     print("taken", flush=True)
 """
 
 
 def lease_in_a_process(bucket: tuple[str, dict[str, str]], *, hold: float, kill: bool) -> list[str]:
-    """What happens, in order, when a process wants a lease (of 1 s) that another one holds."""
+    """What happens, in order, when a process wants a lease (of 2 s) that another one holds."""
     place, environment = bucket
     name = f"locks/{secrets.token_hex(8)}"
 

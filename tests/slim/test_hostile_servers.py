@@ -75,23 +75,23 @@ def drip(first: bytes, drop: bytes) -> Serve:
 @pytest.mark.parametrize(
     ("serve", "said"),
     [
-        (drip(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"), "the answer did not end in 0.4 s"),
-        (drip(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n"), "the answer did not end in 0.4 s"),
-        (drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "no answer in 0.4 s"),
-        (drip(b"HTTP/1.1 200 OK\r\n\r\n", b"more"), "the answer did not end in 0.4 s"),
+        (drip(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"), "the answer did not end in 1 s"),
+        (drip(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n"), "the answer did not end in 1 s"),
+        (drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "no answer in 1 s"),
+        (drip(b"HTTP/1.1 200 OK\r\n\r\n", b"more"), "the answer did not end in 1 s"),
         (
             drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-            "did not end in 0.4 s",
+            "did not end in 1 s",
         ),
-        (lambda connection: time.sleep(1), "no answer in 0.4 s"),
+        (lambda connection: time.sleep(30), "no answer in 1 s"),
     ],
     ids=["header", "headers", "continue", "body", "chunks", "nothing"],
 )
 def test_an_answer_that_never_ends_takes_the_time_that_it_has(serve: Serve, said: str) -> None:
     begun = time.monotonic()
-    (answer,) = ask(serve, "- {get: /, seconds: 400ms}")
+    (answer,) = ask(serve, "- {get: /, seconds: 1s}")
     assert said in answer.fields["error"]
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("there", ["http://[::1", "//[", "http://a]b/", "\\\\[x"])

