@@ -12,8 +12,10 @@ Containers share the network of the machine; servers listen on loopback at `free
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +43,27 @@ def need(*programs: str) -> None:
             pytest.skip(f"{program} is not installed")
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports below those that the kernel gives to who asks for any, of which no other worker takes one."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(10_000 + worker % 16, 32_000, 16)
+    first = secrets.randbelow(len(own))
+    return itertools.cycle([*own[first:], *own[:first]])
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port on loopback that nothing listens on, and that is left to whoever is told to listen there."""
+    return next(port for port in _ports if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as asker, suppress(OSError):
+        asker.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, patience: float = PATIENCE) -> None:
