@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from support.archive import SigningKey
 from support.skips import pytest_runtest_makereport as pytest_runtest_makereport
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from support.nix_world import World
 
     from ramekin.store.store import Store
+
+# how long an example takes says more of the machine than of the program
+settings.register_profile("patient", settings.default, deadline=None)
+settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
