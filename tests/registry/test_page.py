@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.archive import SigningKey
+from support.archive import Fault, Server, SigningKey
+from support.kitchen import Kitchen
 from support.larder import SETTINGS, open_larder
 from support.ramekin_registry import Served, serving
 
@@ -34,13 +35,23 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory, signing_key: SigningKey) -> Iterator[Served]:
+def larder(tmp_path_factory: pytest.TempPathFactory, signing_key: SigningKey) -> Kitchen:
+    return open_larder(tmp_path_factory.mktemp("larder") / "kitchen", signing_key)
+
+
+@pytest.fixture(scope="module")
+def mirror(larder: Kitchen) -> Iterator[Server]:
+    with Server(larder.archive.root) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory, larder: Kitchen, mirror: Server) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("page")
-    larder = open_larder(folder / "kitchen", signing_key)
     spec = folder / "ramekin.yaml"
     spec.write_text(f"images:\n  supper: {{packages: [leek], source: '{SETTINGS['source']}'}}\n")
     settings = {"on-demand": {**SETTINGS, "specs": [str(spec)]}}
-    with serving(folder, settings, environment=larder.env()) as served:
+    with serving(folder, settings, environment=larder.env(mirror.url)) as served:
         served.push_image("team/app", "v1", b"layer one", b"layer two")
         yield served
 
@@ -89,7 +100,9 @@ def figures(page: Page) -> dict[str, str]:
     }
 
 
-def test_a_person_types_chooses_makes_and_copies(page: Page, registry: Served, tmp_path: Path) -> None:
+def test_a_person_types_chooses_makes_and_copies(
+    page: Page, registry: Served, mirror: Server, tmp_path: Path
+) -> None:
     words = page.locator("#words")
     words.type("gratin")
     option = page.get_by_role("option").first
@@ -107,6 +120,8 @@ def test_a_person_types_chooses_makes_and_copies(page: Page, registry: Served, t
     assert page.locator("#bar i").count() >= 3
     shot(page, tmp_path, "before")
 
+    # it takes long enough to be looked at
+    mirror.faults.append(Fault(r"/gratin_.*\.deb", delay=3))
     page.get_by_role("button", name="Make it now").click()
     page.locator("#progress progress").first.wait_for(state="attached")  # hidden again as soon as it is made
     shot(page, tmp_path, "progress")
