@@ -89,6 +89,7 @@ def test_a_terminal_shows_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quick_work_draws_nothing_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(terminal, "PATIENCE", 60.0)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     with terminal.progress() as progress:

@@ -410,10 +410,12 @@ def test_requests_that_are_none_are_refused(registry: Served, head: bytes) -> No
 def test_500_clients_at_once(registry: Served) -> None:
     data = samples.noise(1 << 20)
     digest = registry.push_blob("many", data)
-    sockets = [socket.create_connection(("127.0.0.1", registry.port), timeout=30) for _ in range(500)]
+    sockets: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.sendall(f"GET /v2/many/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        for _ in range(500):
+            sockets.append(socket.create_connection(("127.0.0.1", registry.port), timeout=30))
+            # at once, for who says nothing is cut off
+            sockets[-1].sendall(f"GET /v2/many/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         for one in sockets:
             assert one.recv(12) == b"HTTP/1.1 200"
         children = (
