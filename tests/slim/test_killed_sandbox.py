@@ -16,6 +16,7 @@ from support.containers import need
 
 from ramekin.errors import RamekinError
 from ramekin.slim.sandbox.plan import Watch
+from ramekin.slim.sandbox.rootfs import Rootfs
 
 pytestmark = pytest.mark.runtime
 
@@ -119,6 +120,19 @@ def test_its_user_is_killed(tmp_path: Path, runtime: str) -> None:
         time.sleep(0.02)
     assert list(scratch.iterdir()) == []
     assert (root.path / "srv/index.html").read_text() == "a page\n"
+
+
+def test_its_folder_goes_when_its_user_goes_without_a_word(tmp_path: Path) -> None:
+    image = box(tmp_path / "image")
+    root = Rootfs(image.path, tmp_path / "own")
+    root.scratch.mkdir()
+    with started(root, "sleep", "98764"):
+        pass
+    assert root.scratch.is_dir()
+    with started(root, "sleep", "98764") as running:
+        # as when a process dies, a moment before anybody can see that it is dead
+        running._control.close()
+    assert not root.scratch.exists()
 
 
 @pytest.mark.parametrize("level", ["warden", "keeper", "runtime"])
