@@ -10,8 +10,6 @@ import re
 import struct
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -549,23 +547,3 @@ def test_a_link_to_a_skipped_file_asks_for_it(tmp_path: Path) -> None:
 def test_a_spool_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RamekinError, match="cannot write temporary files in"):
         read(written(Tree([file("a", b"x")])), tmp_path / "missing")
-
-
-# --- speed -----------------------------------------------------------------------------------------------
-
-
-def rate(work: Callable[[], object], number: int) -> float:
-    def once() -> float:
-        start = time.process_time()
-        work()
-        return time.process_time() - start
-
-    return number / min(once() for _ in range(3))
-
-
-def test_small_files_are_read_and_written_fast(spool: Path) -> None:
-    tree = Tree(file(f"usr/share/d{number % 50}/{number}", b"x" * (number % 1500)) for number in range(6000))
-    data = written(tree)
-    # a third of what is measured on an idle machine, for tests run beside each other
-    assert rate(lambda: written(tree), len(tree)) > 60_000
-    assert rate(lambda: read(data, spool), len(tree)) > 20_000
