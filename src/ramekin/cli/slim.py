@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,23 +11,18 @@ from cyclopts import Group, Parameter
 from ramekin.build import fields
 from ramekin.cli import options, terminal
 from ramekin.cli.options import JobsOption, JsonOption, PlainHttpOption, StoreOption
-from ramekin.cli.terminal import plural
-from ramekin.errors import RamekinError, UsageError
+from ramekin.errors import UsageError
 
 if TYPE_CHECKING:
     from ramekin.image.reference import Reference
-    from ramekin.progress import Progress
     from ramekin.slim.settings import Settings
-    from ramekin.slim.slimmed import Slimmed, SlimRequest
+    from ramekin.slim.slimmed import SlimRequest
     from ramekin.store.store import Store
 
 _ASKED = Group("What it is asked", sort_key=1)
 _STAYS = Group("What stays", sort_key=2)
 _RUNS = Group("How it is run", sort_key=3)
 _RESULT = Group("What comes of it", sort_key=4)
-
-SHOWN = 20
-"""Lines of each kind that are said of a verification."""
 
 
 def slim(
@@ -341,6 +334,7 @@ def _one(
     settings: Settings, store: Store, jobs: int, plain_http: bool, json: bool
 ) -> tuple[int, dict[str, Any]]:
     """Slim one image, say what came of it, and give the exit code with the result as data."""
+    from ramekin.cli import slim_outcome as outcome
     from ramekin.image import reference, transports
     from ramekin.slim import run
 
@@ -349,7 +343,7 @@ def _one(
     target = _target(settings)
     request = _request(settings, jobs)
     for path in (settings.observation, settings.report, settings.seccomp):
-        _require_place(path)
+        outcome.require_place(path)
     with ExitStack() as stack:
         progress = stack.enter_context(terminal.progress())
         opened = stack.enter_context(transports.read(place, plain_http=plain_http, progress=progress))
@@ -359,16 +353,16 @@ def _one(
                 hint="give it a tag or a place of its own, and move it once you trust it",
             )
         slimmed = stack.enter_context(run.slim(opened, request, store, progress=progress))
-        written = _write_all(settings, slimmed, target, jobs, plain_http, progress)
+        written = outcome.write_all(settings, slimmed, target, jobs, plain_http, progress)
         if not json:
-            _summarize(slimmed, settings, written)
+            outcome.summarize(slimmed, settings, written)
             if target is not None and slimmed.passed:
                 from dataclasses import replace
 
                 terminal.write(str(replace(target, digest=slimmed.image.root.digest)))
         if settings.shadow is not None and slimmed.passed:
-            written["shadow"] = str(_shadow(settings, slimmed, target))
-    return (0 if slimmed.passed else 1), _as_data(slimmed, settings, target, written)
+            written["shadow"] = str(outcome.shadow(settings, slimmed, target))
+    return (0 if slimmed.passed else 1), outcome.as_data(slimmed, settings, target, written)
 
 
 def _target(settings: Settings) -> Reference | None:
@@ -416,143 +410,3 @@ def _observation(path: Path | None) -> Any:
     if path is None or not path.exists():
         return None
     return observation.read(path)
-
-
-def _write_all(
-    settings: Settings,
-    slimmed: Slimmed,
-    target: Reference | None,
-    jobs: int,
-    plain_http: bool,
-    progress: Progress,
-) -> dict[str, str]:
-    """Write everything that was asked for; which file holds what. A slim image that fails is not written."""
-    from ramekin.image import transports
-
-    written: dict[str, str] = {}
-    if settings.report is not None:
-        from ramekin.analyze import page
-        from ramekin.slim import report
-
-        page.write(settings.report, report.page(slimmed))
-        written["report"] = str(settings.report)
-    if not slimmed.passed:
-        return written
-    profile = b""
-    if settings.seccomp is not None and slimmed.observation is not None:
-        from ramekin.slim import seccomp
-
-        # which may turn out not to be possible
-        profile = seccomp.encode(slimmed.observation)
-    if target is not None:
-        platform = slimmed.contents.outline.platform
-        transports.write(
-            slimmed.image, target, jobs=jobs, plain_http=plain_http, progress=progress, platform=platform
-        )
-    if slimmed.observation is not None:
-        from ramekin.slim import observation
-
-        path = settings.observation or _beside(target, "observation.json")
-        if path is not None:
-            _put(path, observation.encode(slimmed.observation))
-            written["observation"] = str(path)
-        if settings.seccomp is not None:
-            _put(settings.seccomp, profile)
-            written["seccomp"] = str(settings.seccomp)
-    elif settings.seccomp is not None:
-        progress.warn(f"{settings.seccomp} was not written: nothing was run, so no system calls are known")
-    return written
-
-
-def _shadow(settings: Settings, slimmed: Slimmed, target: Reference | None) -> Path:
-    """Run the slim image for the user's own workload, and say where its look-ups are recorded."""
-    from ramekin.slim import shadow
-
-    assert settings.shadow is not None
-    seconds = settings.shadow.seconds
-    folder = settings.shadow.folder or _beside(target, "shadow") or Path("shadow")
-    terminal.say(
-        "running the slim image for your own workload, "
-        + ("until interrupted (Ctrl-C)" if seconds is None else f"for {seconds:g} s")
-    )
-    lookups = shadow.run(slimmed, seconds, folder, say=terminal.say)
-    terminal.say(f"{plural(len(lookups), 'look-up')} of what was taken away: {folder / shadow.MISSES}")
-    return folder
-
-
-def _beside(target: Reference | None, ending: str) -> Path | None:
-    """Where something goes that nobody named a file for: beside an image on this machine."""
-    if target is None or target.transport not in ("oci", "oci-archive", "docker-archive", "dir", "rootfs"):
-        return None
-    place = Path(target.location)
-    return place.with_name(f"{place.name}.{ending}")
-
-
-def _require_place(path: Path | None) -> None:
-    """`RamekinError` when a file cannot be written where it shall go, before anything else takes its time."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise RamekinError(f"{path} cannot be written: it is a folder", hint="name a file")
-    if not path.parent.is_dir():
-        raise RamekinError(
-            f"{path} cannot be written: there is no folder {path.parent}", hint="make it first"
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise RamekinError(f"{path} cannot be written: permission denied")
-
-
-def _put(path: Path, data: bytes) -> None:
-    try:
-        beside = path.with_name(f".{path.name}.part")
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        raise RamekinError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _summarize(slimmed: Slimmed, settings: Settings, written: dict[str, str]) -> None:
-    """What people are told: sizes, what was asked, what was put back, what is wrong."""
-    from ramekin.slim import report
-
-    for line in report.summary(slimmed):
-        terminal.say(line)
-    for note in slimmed.selection.notes:
-        terminal.say(note, mark="note", style="36")
-    for what, path in written.items():
-        terminal.say(f"{what}: {path}")
-    if "seccomp" in written and slimmed.observation is not None:
-        from ramekin.slim import seccomp
-
-        terminal.say(
-            f"use it by `docker run {shlex.join(seccomp.options(slimmed.observation, written['seccomp']))} …`"
-        )
-    if slimmed.passed:
-        return
-    differences = slimmed.differences
-    terminal.say(
-        f"the slim image answers otherwise, and was not written ({plural(len(differences), 'difference')}):",
-        mark="error",
-        style="1;31",
-    )
-    for difference in differences[:SHOWN]:
-        terminal.say(f"  {difference}")
-    if len(differences) > SHOWN:
-        terminal.say(f"  and {len(differences) - SHOWN} more")
-    for line in report.missing(slimmed)[:SHOWN]:
-        terminal.say(f"  missing: {line}")
-    terminal.say(report.advice(slimmed, healed=settings.heal is not False), mark=" hint", style="36")
-
-
-def _as_data(
-    slimmed: Slimmed, settings: Settings, target: Reference | None, written: dict[str, str]
-) -> dict[str, Any]:
-    from ramekin.slim import report
-
-    return {
-        "image": slimmed.name,
-        "original": slimmed.contents.outline.root.digest,
-        "target": str(target) if target is not None else None,
-        "written": written,
-        **report.data(slimmed),
-    }
