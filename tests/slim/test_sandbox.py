@@ -361,3 +361,17 @@ def test_programs_have_no_descriptors_of_ours(root: Rootfs, runtime: str) -> Non
         assert running.log() == b"0\n1\n2\n3\n"
         # the last one is the folder that is listed
         assert running.exec(["ls", "/proc/self/fd"]).stdout == b"0\n1\n2\n3\n"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    ("script", "own"),
+    [("exec httpd -f -p 8000", True), ("httpd -f -p 8000; true", False), ("httpd -p 8000; sleep 100", False)],
+)
+def test_whether_the_program_itself_listens_is_known(
+    root: Rootfs, runtime: str, script: str, own: bool
+) -> None:
+    with started(root, "sh", "-c", script, runtime=runtime) as running:
+        while not (state := running.state()).listening:
+            time.sleep(0.01)
+        assert state.own is own

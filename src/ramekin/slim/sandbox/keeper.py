@@ -301,7 +301,9 @@ class Keeper:
     def _do_state(self, request: Request, descriptors: list[int]) -> tuple[Reply]:
         # one that has ended meanwhile, for want of room, has not been seen to be full yet
         self._look_for_room()
-        return (Reply(state=State(self._is_up(), self._ended, self._full, self._look(), self._trouble)),)
+        there = self._look()
+        own = bool(there) and self._ended is None and network.has(self._program)
+        return (Reply(state=State(self._is_up(), self._ended, self._full, there, self._trouble, own)),)
 
     def _look(self) -> tuple[str, ...]:
         """What the container listens on now."""

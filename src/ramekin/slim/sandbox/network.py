@@ -34,17 +34,31 @@ def raise_loopback() -> None:
 
 def listening() -> tuple[str, ...]:
     """What this network namespace listens on: `tcp:8080`, `udp:53`, `unix:/run/x.sock`, `unix:@abstract`."""
-    found = set()
+    return tuple(sorted({name for name, _ in _sockets()}))
+
+
+def has(pid: int) -> bool:
+    """Whether a process has a socket open that listens."""
+    inodes = {f"socket:[{inode}]" for _, inode in _sockets()}
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if str(descriptor.readlink()) in inodes:
+                    return True
+    return False
+
+
+def _sockets() -> Iterator[tuple[str, str]]:
+    """All that listens, with the numbers of their inodes."""
     for kind in ("tcp", "udp"):
         for name in (kind, f"{kind}6"):
             for row in _rows(f"/proc/self/net/{name}"):
                 # a UDP socket that was bound and not connected is in state 7 and has no other side
                 if row[3] == _LISTEN or (kind == "udp" and row[3] == "07" and row[2].endswith(":0000")):
-                    found.add(f"{kind}:{int(row[1].rpartition(':')[2], 16)}")
+                    yield f"{kind}:{int(row[1].rpartition(':')[2], 16)}", row[7].split()[2]
     for row in _rows("/proc/self/net/unix"):
         if len(row) > 7 and int(row[3], 16) & _ACCEPTS:
-            found.add(f"unix:{row[7]}")
-    return tuple(sorted(found))
+            yield f"unix:{row[7]}", row[6]
 
 
 def _rows(path: str) -> Iterator[list[str]]:

@@ -161,13 +161,15 @@ class Record(msgspec.Struct):
 
 class State(msgspec.Struct, frozen=True):
     """How a container is. `started` says that its program runs, or has run; `ended` is its wait status once
-    it has ended; `full` that it wrote all it may."""
+    it has ended; `full` that it wrote all it may; `own` that the program itself has something open of what is
+    listening, and not only others that it started."""
 
     started: bool
     ended: int | None
     full: bool
     listening: tuple[str, ...]
     trouble: str = ""
+    own: bool = False
 
 
 class Request(msgspec.Struct, frozen=True):
