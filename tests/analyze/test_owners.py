@@ -103,6 +103,27 @@ def test_images_without_dpkg_say_in_status_d_what_they_have(store: Store) -> Non
     assert owners(found).nobody.size == 0
 
 
+def test_checksums_in_status_d_stand_for_all_names_of_a_file(store: Store) -> None:
+    paragraph = b"Package: perl-base\nVersion: 5\nArchitecture: amd64\n"
+    found = stacked(
+        store,
+        tar_of(
+            [
+                symlink("bin", "usr/bin"),
+                file("usr/bin/perl", b"x"),
+                Entry(path="usr/bin/perl5", kind=Kind.HARDLINK, target="usr/bin/perl"),
+                file("usr/bin/mine", b"y"),
+                Entry(path="usr/bin/mine2", kind=Kind.HARDLINK, target="usr/bin/mine"),
+                file("var/lib/dpkg/status.d/perl-base", paragraph),
+                file("var/lib/dpkg/status.d/perl-base.md5sums", b"0" * 32 + b"  bin/perl\n"),
+            ]
+        ),
+    )
+    owned = whose(owners(found))
+    assert owned["usr/bin/perl"] == owned["usr/bin/perl5"] == "dpkg/perl-base"
+    assert "usr/bin/mine2" not in owned
+
+
 def test_apk_owns_what_its_database_lists(store: Store) -> None:
     database = (
         b"P:musl\nV:1.2.5-r0\nA:x86_64\no:musl\nF:lib\nR:ld-musl.so\na:0:0:755\nF:\nR:top\n\nP:empty\nV:1\n\n"
