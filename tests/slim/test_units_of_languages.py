@@ -281,6 +281,21 @@ def test_java_archives_and_runtimes_stay_whole_but_for_what_developers_need(
     assert {f"{home}/jmods/java.base.jmod", f"{home}/lib/src.zip"} <= found.dropped.keys()
 
 
+def test_links_in_a_java_runtime_of_a_package_stay_with_it(store: Store, tmp_path: Path) -> None:
+    home = "usr/lib/jvm/java-17"
+    owned = [f"{home}/bin/java", f"{home}/lib/modules", "etc/java-17/security/java.security"]
+    files: Files = {
+        f"{home}/bin/java": b"",
+        f"{home}/lib/modules": b"m",
+        "etc/java-17/security/java.security": "policy\n",
+        # which checksums do not list
+        f"{home}/conf/security/java.security": "-> /etc/java-17/security/java.security",
+        **dpkg({"jre": ("", owned)}),
+    }
+    found = select(store, tmp_path, files, f"{home}/bin/java")
+    assert {*owned, f"{home}/conf/security/java.security"} <= found.kept.keys()
+
+
 def test_the_library_of_ruby_stays_with_its_interpreter(store: Store, tmp_path: Path) -> None:
     files: Files = {
         "usr/local/bin/ruby": b"",

@@ -279,11 +279,14 @@ class _Cataloguing:
             self._give(self._unit(f"gem:{base}", GEM, version, f"{place}gems/{name}"), (path,))
 
     def _java_homes(self) -> tuple[str, ...]:
+        """Folders of Java runtimes that no system package owns."""
         files = self.contents.files
         return tuple(
             path.removesuffix("/lib/modules")
             for path in self.contents.paths
-            if path.endswith("/lib/modules") and f"{path.removesuffix('/lib/modules')}/bin/java" in files
+            if path.endswith("/lib/modules")
+            and path not in self.owned
+            and f"{path.removesuffix('/lib/modules')}/bin/java" in files
         )
 
     def _runtimes(self, stdlibs: tuple[str, ...], homes: tuple[str, ...]) -> None:
