@@ -135,6 +135,17 @@ def test_a_program_that_ends_though_it_should_serve_is_told_to_stay(store: Store
     assert "has to stay in the foreground" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("probes", ["", "- run: cat /usr/share/greetings/hello"])
+def test_a_program_that_listens_a_moment_before_it_goes_to_the_background_has_ended(
+    store: Store, probes: str
+) -> None:
+    need_root()
+    image = pantries.image(store, cmd=("sh", "-c", "httpd -p 8000 -h /srv; sleep 0.2"), expose=None)
+    with slimmed(store, image, probes) as found:
+        assert found.findings.course == "ends"
+        assert found.passed
+
+
 def test_a_program_that_needs_a_terminal_is_told_that_there_is_none(store: Store) -> None:
     need_root()
     image = pantries.image(store, cmd=("sh", "-c", "test -t 0 || { echo no tty here; exit 1; }"), expose=None)

@@ -37,6 +37,8 @@ Course = Literal["listens", "ends", "silent"]
 
 SILENCE = 10.0
 """Seconds after which a program that neither listens nor ends is taken for one that works in silence."""
+_AWAY = 0.5
+"""Seconds in which a program that listens shows that it goes to the background."""
 _PAUSE = 0.02
 _HTTP_TIME = 5.0
 _LAST_PORT = 65535
@@ -149,9 +151,11 @@ class _Attempt:
             try:
                 course = self._course(running)
                 self.ready = time.monotonic() - begun
-                if self.findings.course is None:
-                    self.findings.course = course
+                if first := self.findings.course is None:
                     self._find_ports(running)
+                if first and course == "listens" and self._is_away(running):
+                    course = "ends"
+                self.findings.course = self.findings.course or course
                 if course != "ends":
                     answers += self._ask(running)
                     with suppress(RamekinError):
@@ -223,6 +227,19 @@ class _Attempt:
             port = wanted if isinstance(wanted, int) else None
             raise running.late(Readiness(port=port, patience=patience), running.state())
         return "silent"
+
+    def _is_away(self, running: Running) -> bool:
+        """Whether a program that listens, and need not be asked anything, goes to the background.
+
+        What it leaves there may listen a moment before it ends itself, and ends with it.
+        """
+        asked = bool(self.plan.probes) and not self.plan.of_commands
+        if asked or self.plan.ready.port is not None or self.plan.ready.command:
+            return False
+        end = time.monotonic() + _AWAY
+        while (ended := running.state().ended) is None and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        return ended == 0
 
     def _ended(self, state: State) -> Answer:
         code = _exit(state.ended or 0)
