@@ -306,3 +306,23 @@ def test_units_that_may_be_meant_are_of_the_kind_that_was_said(store: Store, tmp
     with pytest.raises(UsageError) as error:
         complete(found, None, Choice(keep=("dpkg:zzz",)))
     assert error.value.hint == "units are named as in python:Django"
+
+
+def test_time_zones_stay_with_interpreters_whose_programs_name_them(store: Store, tmp_path: Path) -> None:
+    assert "usr/share/zoneinfo/Europe/Paris" not in select(store, tmp_path).kept
+    ruby = f"{X86}/libruby-3.1.so.3.1"
+    found = select(store, tmp_path, ruby, added={ruby: elf(soname="libruby-3.1.so.3.1")})
+    assert found.kept["usr/share/zoneinfo/Europe/Paris"].rule == "time-zones"
+
+
+def test_fonts_stay_with_what_lays_out_text(store: Store, tmp_path: Path) -> None:
+    pango, font = f"{X86}/libpango-1.0.so.0", "usr/share/fonts/truetype/sans.ttf"
+    added: Files = {
+        pango: elf(soname="libpango-1.0.so.0"),
+        font: "glyphs",
+        "var/lib/dpkg/status": "",
+        **dpkg({"libpango": ("", [pango]), "fonts-sans": ("", [font])}),
+    }
+    (tmp_path / "without").mkdir()
+    assert font not in select(store, tmp_path / "without", added=added).kept
+    assert select(store, tmp_path, pango, added=added).kept[font].rule == "fonts"

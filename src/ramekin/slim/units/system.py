@@ -189,7 +189,7 @@ class SystemRules:
     # --- what programs expect without saying so
 
     def settle(self) -> None:
-        """Certificates, time zones, terminals and sources of locales, by what stays."""
+        """Certificates, time zones, terminals, fonts and sources of locales, by what stays."""
         for path in list(self._all.kept):
             if path not in self._looked:
                 self._looked.add(path)
@@ -228,7 +228,7 @@ class SystemRules:
                 self._all.keep(other, name, because, sought=False)
         if unit.startswith("python3.") and unit.endswith(":zoneinfo"):
             self._want("time-zones", f"/{path} reads it")
-        for which in ("certificates", "terminals"):
+        for which in ("certificates", "terminals", "time-zones", "fonts"):
             for start in rule(which).names:
                 matches = stem == start or (stem.startswith(start) and start != "_ssl")
                 if matches and ".so" in name:
