@@ -315,6 +315,68 @@ def test_time_zones_stay_with_interpreters_whose_programs_name_them(store: Store
     assert found.kept["usr/share/zoneinfo/Europe/Paris"].rule == "time-zones"
 
 
+TOOLCHAIN: Files = {
+    "usr/bin/gcc-12": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
+    "usr/bin/as": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
+    "usr/libexec/gcc/12/cc1": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
+    "usr/libexec/gcc/12/collect2": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
+    "usr/include/stdio.h": "int puts(const char *);\n",
+    "usr/include/idle.h": "int idle(void);\n",
+    "usr/local/include/mine.h": "int mine(void);\n",
+    f"{X86}/libm.so": f"GROUP ( /{X86}/libm.so.6 AS_NEEDED ( /{X86}/libmvec.so.1 ) )\n",
+    f"{X86}/libm.so.6": elf(soname="libm.so.6"),
+    f"{X86}/libmvec.so.1": elf(soname="libmvec.so.1"),
+    f"{X86}/libc.a": "!<arch>\n",
+    "var/lib/dpkg/status.d/gcc-12": "Package: gcc-12\nVersion: 1\nArchitecture: amd64\nDepends: libc6\n",
+    "var/lib/dpkg/status.d/gcc-12.md5sums": "".join(
+        f"{'0' * 32}  {path}\n"
+        for path in ("usr/bin/gcc-12", "usr/libexec/gcc/12/cc1", "usr/libexec/gcc/12/collect2")
+    ),
+    "var/lib/dpkg/status.d/binutils": "Package: binutils\nVersion: 1\nArchitecture: amd64\n",
+    "var/lib/dpkg/status.d/binutils.md5sums": f"{'0' * 32}  usr/bin/as\n",
+    "var/lib/dpkg/status.d/libc6-dev": "Package: libc6-dev\nVersion: 1\nArchitecture: amd64\n",
+    "var/lib/dpkg/status.d/libc6-dev.md5sums": "".join(
+        f"{'0' * 32}  {path}\n" for path in ("usr/include/stdio.h", f"{X86}/libm.so", f"{X86}/libc.a")
+    ),
+    "var/lib/dpkg/status.d/libm6": "Package: libm6\nVersion: 1\nArchitecture: amd64\n",
+    "var/lib/dpkg/status.d/libm6.md5sums": "".join(
+        f"{'0' * 32}  {X86}/{name}\n" for name in ("libm.so.6", "libmvec.so.1")
+    ),
+    "var/lib/dpkg/status.d/libidle-dev": "Package: libidle-dev\nVersion: 1\nArchitecture: amd64\n",
+    "var/lib/dpkg/status.d/libidle-dev.md5sums": f"{'0' * 32}  usr/include/idle.h\n",
+}
+LINKED = {
+    "usr/bin/as",
+    "usr/include/stdio.h",
+    "usr/include/idle.h",
+    "usr/local/include/mine.h",
+    f"{X86}/libm.so",
+    f"{X86}/libm.so.6",
+    f"{X86}/libmvec.so.1",
+    f"{X86}/libc.a",
+}
+
+
+@pytest.mark.parametrize(
+    ("executed", "keep", "compiles"),
+    [
+        (("usr/bin/gcc-12",), (), True),
+        (("usr/bin/gcc-12", "usr/libexec/gcc/12/cc1", "usr/libexec/gcc/12/collect2"), (), True),
+        # so Python's ctypes looks for a library
+        (("usr/bin/gcc-12", "usr/libexec/gcc/12/collect2"), (), False),
+        ((), ("/usr/bin/gcc*",), True),
+        ((), (), False),
+    ],
+)
+def test_headers_and_libraries_to_link_with_stay_where_a_compiler_does(
+    store: Store, tmp_path: Path, executed: tuple[str, ...], keep: tuple[str, ...], compiles: bool
+) -> None:
+    found = contents(store, tmp_path, BASE, TOOLCHAIN, run=RUN)
+    seen_ = seen("usr/bin/server", executed=("usr/bin/server", *executed))
+    kept = complete(found, seen_, Choice(keep=keep)).kept
+    assert LINKED & kept.keys() == (LINKED if compiles else set())
+
+
 def test_fonts_stay_with_what_lays_out_text(store: Store, tmp_path: Path) -> None:
     pango, font = f"{X86}/libpango-1.0.so.0", "usr/share/fonts/truetype/sans.ttf"
     added: Files = {

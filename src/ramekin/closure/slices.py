@@ -19,7 +19,8 @@ from ramekin.image.tree import Kind, Tree
 
 _COMPILERS = frozenset(("build-essential", "gcc", "g++", "clang", "gfortran", "cpp", "varnish"))
 """Packages that compile; Varnish does so with its configuration."""
-_FOR_COMPILERS = frozenset(("headers", "static-libraries"))
+FOR_COMPILERS = frozenset(("headers", "static-libraries"))
+"""Slices that only compilers and linkers read."""
 
 
 @cache
@@ -42,7 +43,7 @@ def choose(
     """
     kept, dropped = set(keep), set(drop)
     if any(_compiles(request) for request in requests):
-        kept |= _FOR_COMPILERS - dropped
+        kept |= FOR_COMPILERS - dropped
     if not kept and not dropped:
         return SliceChoice()
     known = rules()

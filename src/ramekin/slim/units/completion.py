@@ -81,6 +81,9 @@ _HANDED_ON = re.compile(
     rb"[ \t]*([a-z][a-z0-9._+-]{0,40})\b"
 )
 """Commands that shell scripts hand to others: `find -exec`, `xargs`."""
+_PROPER = ("/cc1", "/cc1plus", "/f951")
+"""How compilers' own programs end, which drivers start for source alone."""
+_VERSIONED = re.compile(r"(?:.*-linux-\w+-)?([a-z0-9+]+?)(?:-[0-9.]+)?\Z")
 _TEXT = 1 << 20
 """Bytes that source may have to be searched."""
 
@@ -139,7 +142,10 @@ class Completion:
         self.logins: dict[str, tuple[str, str]] = {}
         """Settings of PAM, with what they would stay by: nothing reads them where no program uses it."""
         self.python = python.PythonRules(self)
-        self.unwanted = Unwanted(contents, known, choice, self._drop, self.environment, self.python.reads)
+        self.compiler = self._compiler()
+        self.unwanted = Unwanted(
+            contents, known, choice, self._drop, self.environment, self.python.reads, bool(self.compiler)
+        )
         self.node = node.NodeRules(self)
         self.ruby = ruby.RubyRules(self)
         self.java = java.JavaRules(self)
@@ -168,6 +174,8 @@ class Completion:
         for path in sorted(self._keep.paths()):
             self.keep(path, "keep", self._keep.match(path) or "")
         self._started()
+        if self.compiler:
+            self.system.for_compilers(f"/{self.compiler} compiles")
         self._observation()
         if self.whole or self.observation is None:
             for unit in list(self.units.values()):
@@ -214,6 +222,15 @@ class Completion:
                     self.lead(found, "started", "of the command line")
                     if self.observation is None:
                         self.executed |= {self.contents.resolve(found) or found}
+
+    def _compiler(self) -> str:
+        """The path of a compiler that ran or is kept; nothing where there is none."""
+        linked = any(path.endswith(("/collect2", "/ld.bfd", "-ld.bfd")) for path in self.executed)
+        ran = [path for path in sorted(self.executed) if _compiles(path)]
+        if linked and not any(path.endswith(_PROPER) for path in ran):
+            ran = []
+        kept = (path for path in self._keep.paths() if policies.is_command(path) and _compiles(path))
+        return next(iter(ran), "") or min(kept, default="")
 
     def _observed(self, observation: Observation) -> frozenset[str]:
         """What was used and is no folder."""
@@ -548,3 +565,9 @@ class Completion:
             late = base in rule("developers").names
             return Reason("developers" if late else "module", unit.name)
         return Reason("unreached", unit.name)
+
+
+def _compiles(path: str) -> bool:
+    """Whether a path is named like a compiler, of some version or for some system."""
+    match = _VERSIONED.match(path.rpartition("/")[2])
+    return match is not None and match[1] in rule("compilers").names

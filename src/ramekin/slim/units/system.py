@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ramekin.closure import policy as policies
+from ramekin.closure import slices
 from ramekin.closure.evidence.model import Kind as Shown
+from ramekin.closure.model import SliceChoice
 from ramekin.image.tree import Kind
 from ramekin.slim.units.catalog import AUTHOR, SYSTEM, Known
 from ramekin.slim.units.table import rule
@@ -24,8 +26,14 @@ _PUBLIC = re.compile(r"(?:usr/)?lib(?:32|64|x32)?(?:/[^/]+-linux-[^/]+)?/[^/]+\.
 _REGION = re.compile(r":?[A-Z][A-Za-z_]+/[A-Za-z_/+-]+\Z")
 _TWICE = re.compile(r"usr/share/zoneinfo/(?:posix|right)/.*", re.DOTALL)
 _LIBC = re.compile(r"(?:libc\.so\.6|libc\.musl-\w+\.so\.1|ld-[\w.-]+|libc-[\d.]+\.so)\Z")
+_FOR_COMPILERS = slices.matcher(
+    SliceChoice(keep=frozenset(slices.rules()) - slices.FOR_COMPILERS, drop=slices.FOR_COMPILERS)
+)
+_SHARED = re.compile(rb"/[\w/.+-]+\.so[\w.]*")
+_SCRIPT = 1 << 12
+"""Bytes of a linker's script, which stands where a library is looked for."""
 _MOST_IN_FOLDER = 2000
-_NAMED = ("companion", "correction", "add-on")
+_NAMED = ("companion", "correction", "add-on", "compilers")
 _NAMES = frozenset((Shown.PATH, Shown.SETTING, Shown.COMMAND, Shown.SERVICE))
 """Evidence by names: what programs and libraries name of Essential packages does not count, for most of them
 name tools that only a whole system has."""
@@ -59,7 +67,8 @@ class SystemRules:
                 or ("/gconv/" in path and "gconv" not in self._all.begun)
             )
 
-        self._all.fill(unit, by if by in _NAMED else "package", because, but=is_part)
+        but = None if by == "compilers" else is_part
+        self._all.fill(unit, by if by in _NAMED else "package", because, but=but)
         if unit.package is None:
             return
         for name in correction.needs if correction else ():
@@ -185,6 +194,20 @@ class SystemRules:
             first = next(iter(self._all.contents.below(folder)))
             if other.kind == SYSTEM and (unit.kind == AUTHOR or self.may_use(path, unit, first, Shown.PATH)):
                 self._all.begin(name, because, "path")
+
+    def for_compilers(self, because: str) -> None:
+        """Packages with headers or libraries to link with stay, whole, and what assembles and links."""
+        for name in rule("compilers").when["itself"]:
+            if (command := self._all.command(name)) is not None:
+                self._all.lead(command, "compilers", because)
+        for unit in list(self._packages.values()):
+            if not any(_FOR_COMPILERS.slice_of(path) for path in unit.paths):
+                continue
+            self._all.begin(unit.name, because, "compilers")
+            for path in unit.paths:
+                if path.endswith(".so"):
+                    for named in _SHARED.findall(self._all.text(path, _SCRIPT)):
+                        self._all.lead(named.decode(), "compilers", f"/{path} has it linked")
 
     # --- what programs expect without saying so
 

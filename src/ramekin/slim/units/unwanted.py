@@ -39,7 +39,8 @@ _LANGUAGE = re.compile(
 class Unwanted:
     """The rules of the table by which parts of an image's units go.
 
-    `reads` says whether an interpreter of the image reads a compiled file of Python.
+    `reads` says whether an interpreter of the image reads a compiled file of Python, `compiles` whether
+    headers and libraries to link with are read.
     """
 
     def __init__(
@@ -50,10 +51,13 @@ class Unwanted:
         drop: Wanted,
         environment: Mapping[str, str],
         reads: Callable[[str], bool],
+        compiles: bool,
     ) -> None:
         self._contents, self._of, self._units = contents, known.of, known.units
         self._choice, self._drop, self._reads = choice, drop, reads
-        self._slice_of = slices.matcher(SliceChoice(keep=frozenset({"locales"}))).slice_of
+        kept = {"locales", *(slices.FOR_COMPILERS if compiles else ())}
+        self._slice_of = slices.matcher(SliceChoice(keep=frozenset(kept))).slice_of
+        self._compiles = compiles
         self._optimizes = bool(environment.get("PYTHONOPTIMIZE"))
         runtime = contents.config.config
         self._working_dir = (runtime.working_dir if runtime else "").strip("/")
@@ -77,6 +81,8 @@ class Unwanted:
             return gone
         for name in ("cache", "databases", "documents"):
             if rule(name).matches(path) and not self._is_working(path) and not self._is_stream(path):
+                if self._compiles and rule("compilers").matches(path):
+                    continue
                 return name, ""
         sliced = unit.kind in (SYSTEM, RUNTIME, LINKS, AUTHOR) and not self._is_working(path)
         if sliced and (taken := self.slice_of(path)) is not None:
