@@ -324,3 +324,24 @@ def test_a_file_stays_with_its_compressed_form(store: Store, tmp_path: Path) -> 
     files = Choice(level=Level.FILES)
     found = select(store, tmp_path, "app/static/site.css.gz", app=app, choice=files)
     assert found.kept["app/static/site.css"].rule == "squeezed"
+
+
+def test_the_whole_library_stays_where_the_image_starts_the_interpreter_alone(
+    store: Store, tmp_path: Path
+) -> None:
+    developers = {f"{LIB}/unittest/__init__.py": "", f"{LIB}/asyncio/__init__.py": ""}
+    for number, (cmd, source, stays) in enumerate(
+        [
+            (("python3.12",), {}, True),
+            (("python3.12", "-m", "http.server"), {}, False),
+            (("python3.12",), {"app/main.py": "print(1)\n"}, False),
+        ]
+    ):
+        (place := tmp_path / str(number)).mkdir()
+        bare = Runtime(cmd=cmd, env=("PATH=/usr/local/bin",))
+        found = complete(
+            contents(store, place, {**STDLIB, **developers, **source}, run=bare),
+            seen(f"{LIB}/os.py", executed=("usr/local/bin/python3.12",)),
+            Choice(),
+        )
+        assert (developers.keys() <= found.kept.keys()) is stays

@@ -377,6 +377,36 @@ def test_headers_and_libraries_to_link_with_stay_where_a_compiler_does(
     assert LINKED & kept.keys() == (LINKED if compiles else set())
 
 
+def test_packages_of_an_interpreter_stay_where_the_image_starts_nothing_else(
+    store: Store, tmp_path: Path
+) -> None:
+    added: Files = {
+        "usr/bin/perl": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
+        "usr/share/perl/5.36.0/threads.pm": "1;\n",
+        "usr/share/perl5/LWP.pm": "1;\n",
+        "var/lib/dpkg/status": "",
+        **dpkg(
+            {
+                "perl-base": ("Source: perl\nEssential: yes", ["usr/bin/perl"]),
+                "perl-modules": ("Source: perl\nDepends: perl-base", ["usr/share/perl/5.36.0/threads.pm"]),
+                "libwww-perl": ("Depends: perl-base", ["usr/share/perl5/LWP.pm"]),
+            }
+        ),
+    }
+    for number, (cmd, script, stays) in enumerate(
+        [
+            (("perl",), {}, True),
+            (("perl", "/app/x"), {}, False),
+            (("perl",), {"app/x.pl": "print 1;\n"}, False),
+        ]
+    ):
+        (place := tmp_path / str(number)).mkdir()
+        found = select(store, place, added={**added, **script}, run=Runtime(cmd=cmd, env=("PATH=/usr/bin",)))
+        assert ("usr/share/perl/5.36.0/threads.pm" in found.kept) is stays
+        assert "usr/share/perl5/LWP.pm" not in found.kept
+        assert any("starts /usr/bin/perl and no program" in note for note in found.notes) is stays
+
+
 def test_fonts_stay_with_what_lays_out_text(store: Store, tmp_path: Path) -> None:
     pango, font = f"{X86}/libpango-1.0.so.0", "usr/share/fonts/truetype/sans.ttf"
     added: Files = {

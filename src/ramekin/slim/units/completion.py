@@ -84,6 +84,8 @@ _HANDED_ON = re.compile(
 _PROPER = ("/cc1", "/cc1plus", "/f951")
 """How compilers' own programs end, which drivers start for source alone."""
 _VERSIONED = re.compile(r"(?:.*-linux-\w+-)?([a-z0-9+]+?)(?:-[0-9.]+)?\Z")
+_SOURCES = {"python": (".py",), "perl": (".pl", ".pm"), "ruby": (".rb", ".ru"), "php": (".php",)}
+"""By language, how files of source end."""
 _TEXT = 1 << 20
 """Bytes that source may have to be searched."""
 
@@ -174,6 +176,7 @@ class Completion:
         for path in sorted(self._keep.paths()):
             self.keep(path, "keep", self._keep.match(path) or "")
         self._started()
+        self._bare()
         if self.compiler:
             self.system.for_compilers(f"/{self.compiler} compiles")
         self._observation()
@@ -231,6 +234,25 @@ class Completion:
             ran = []
         kept = (path for path in self._keep.paths() if policies.is_command(path) and _compiles(path))
         return next(iter(ran), "") or min(kept, default="")
+
+    def _bare(self) -> None:
+        """An interpreter that the image starts without a program runs what nobody sees here."""
+        runtime = self.contents.config.config
+        words = [*(runtime.entrypoint or ()), *(runtime.cmd or ())] if runtime is not None else []
+        found = self.command(words[0]) if len(words) == 1 else None
+        real = self.contents.resolve(found) if found is not None else None
+        language = policies.language_of(real) if real is not None else None
+        if real is None or language not in _SOURCES or not self.whole:
+            return
+        if any(unit.kind == AUTHOR and _has(unit.paths, _SOURCES[language]) for unit in self.units.values()):
+            return
+        because = f"the image starts /{real} and no program"
+        self.notes[
+            f"{because}: what that runs comes from elsewhere, and of libraries beside its own only those "
+            "stay that probes used"
+        ] = None
+        self.python.bare(real, because)
+        self.system.extensions(self.units[self.of[real]], because)
 
     def _observed(self, observation: Observation) -> frozenset[str]:
         """What was used and is no folder."""
@@ -565,6 +587,11 @@ class Completion:
             late = base in rule("developers").names
             return Reason("developers" if late else "module", unit.name)
         return Reason("unreached", unit.name)
+
+
+def _has(paths: Iterable[str], endings: tuple[str, ...]) -> bool:
+    """Whether some path ends so."""
+    return any(path.endswith(endings) for path in paths)
 
 
 def _compiles(path: str) -> bool:

@@ -161,7 +161,7 @@ class PythonRules:
 
     def begin_module(self, unit: Known, by: str, because: str) -> None:
         """A module of a standard library stays: its package does, and what it imports by made-up names."""
-        name = by if by in ("interpreter-start", "dynamic", "embedded") else "standard-library"
+        name = by if by in ("interpreter-start", "dynamic", "embedded", "bare") else "standard-library"
         self._all.fill(unit, name, because)
         self._use(unit.root)
         version, _, module = unit.name.partition(":")
@@ -191,6 +191,13 @@ class PythonRules:
             version, _, module = name.partition(":")
             if version == f"python{found[1]}" and module not in rule("developers").names:
                 self._all.begin(name, f"/{path} stays, which programs have inside", "embedded")
+
+    def bare(self, interpreter: str, because: str) -> None:
+        """The whole library of an interpreter (a path) that is started without a program stays."""
+        version = interpreter.rpartition("/")[2]
+        for name in sorted(self._all.units):
+            if name.startswith(f"{version}:") and self._all.units[name].kind == STDLIB:
+                self._all.begin(name, because, "bare")
 
     def _modules(self, version: str, pattern: str, name: str, because: str) -> None:
         if "*" in pattern:

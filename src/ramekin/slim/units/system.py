@@ -33,7 +33,7 @@ _SHARED = re.compile(rb"/[\w/.+-]+\.so[\w.]*")
 _SCRIPT = 1 << 12
 """Bytes of a linker's script, which stands where a library is looked for."""
 _MOST_IN_FOLDER = 2000
-_NAMED = ("companion", "correction", "add-on", "compilers")
+_NAMED = ("companion", "correction", "add-on", "bare", "compilers")
 _NAMES = frozenset((Shown.PATH, Shown.SETTING, Shown.COMMAND, Shown.SERVICE))
 """Evidence by names: what programs and libraries name of Essential packages does not count, for most of them
 name tools that only a whole system has."""
@@ -208,6 +208,13 @@ class SystemRules:
                 if path.endswith(".so"):
                     for named in _SHARED.findall(self._all.text(path, _SCRIPT)):
                         self._all.lead(named.decode(), "compilers", f"/{path} has it linked")
+
+    def extensions(self, unit: Known, because: str) -> None:
+        """Packages of the same source that depend on one stay, with what they depend on of it."""
+        for other in list(self._packages.values()):
+            if unit in (beside := list(self._relatives(other))):
+                for one in (other, *beside):
+                    self._all.begin(one.name, because, "bare")
 
     # --- what programs expect without saying so
 
