@@ -317,6 +317,7 @@ def test_time_zones_stay_with_interpreters_whose_programs_name_them(store: Store
 
 TOOLCHAIN: Files = {
     "usr/bin/gcc-12": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
+    "usr/bin/cpp-12": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
     "usr/bin/as": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
     "usr/libexec/gcc/12/cc1": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
     "usr/libexec/gcc/12/collect2": elf(program=True, interpreter=LOADER, needed=["libc.so.6"]),
@@ -327,10 +328,13 @@ TOOLCHAIN: Files = {
     f"{X86}/libm.so.6": elf(soname="libm.so.6"),
     f"{X86}/libmvec.so.1": elf(soname="libmvec.so.1"),
     f"{X86}/libc.a": "!<arch>\n",
-    "var/lib/dpkg/status.d/gcc-12": "Package: gcc-12\nVersion: 1\nArchitecture: amd64\nDepends: libc6\n",
+    "var/lib/dpkg/status.d/gcc-12": "Package: gcc-12\nSource: gcc\nVersion: 1\nDepends: libc6, cpp-12\n",
     "var/lib/dpkg/status.d/gcc-12.md5sums": "".join(
-        f"{'0' * 32}  {path}\n"
-        for path in ("usr/bin/gcc-12", "usr/libexec/gcc/12/cc1", "usr/libexec/gcc/12/collect2")
+        f"{'0' * 32}  {path}\n" for path in ("usr/bin/gcc-12", "usr/libexec/gcc/12/collect2")
+    ),
+    "var/lib/dpkg/status.d/cpp-12": "Package: cpp-12\nSource: gcc\nVersion: 1\nDepends: libc6\n",
+    "var/lib/dpkg/status.d/cpp-12.md5sums": "".join(
+        f"{'0' * 32}  {path}\n" for path in ("usr/bin/cpp-12", "usr/libexec/gcc/12/cc1")
     ),
     "var/lib/dpkg/status.d/binutils": "Package: binutils\nVersion: 1\nArchitecture: amd64\n",
     "var/lib/dpkg/status.d/binutils.md5sums": f"{'0' * 32}  usr/bin/as\n",
@@ -375,6 +379,7 @@ def test_headers_and_libraries_to_link_with_stay_where_a_compiler_does(
     seen_ = seen("usr/bin/server", executed=("usr/bin/server", *executed))
     kept = complete(found, seen_, Choice(keep=keep)).kept
     assert LINKED & kept.keys() == (LINKED if compiles else set())
+    assert not compiles or "usr/libexec/gcc/12/cc1" in kept
 
 
 def test_packages_of_an_interpreter_stay_where_the_image_starts_nothing_else(

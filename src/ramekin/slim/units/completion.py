@@ -144,9 +144,9 @@ class Completion:
         self.logins: dict[str, tuple[str, str]] = {}
         """Settings of PAM, with what they would stay by: nothing reads them where no program uses it."""
         self.python = python.PythonRules(self)
-        self.compiler = self._compiler()
+        self.compilers = self._compilers()
         self.unwanted = Unwanted(
-            contents, known, choice, self._drop, self.environment, self.python.reads, bool(self.compiler)
+            contents, known, choice, self._drop, self.environment, self.python.reads, bool(self.compilers)
         )
         self.node = node.NodeRules(self)
         self.ruby = ruby.RubyRules(self)
@@ -177,8 +177,8 @@ class Completion:
             self.keep(path, "keep", self._keep.match(path) or "")
         self._started()
         self._bare()
-        if self.compiler:
-            self.system.for_compilers(f"/{self.compiler} compiles")
+        if self.compilers:
+            self.system.for_compilers(self.compilers)
         self._observation()
         if self.whole or self.observation is None:
             for unit in list(self.units.values()):
@@ -226,14 +226,14 @@ class Completion:
                     if self.observation is None:
                         self.executed |= {self.contents.resolve(found) or found}
 
-    def _compiler(self) -> str:
-        """The path of a compiler that ran or is kept; nothing where there is none."""
+    def _compilers(self) -> list[str]:
+        """The paths of compilers that ran or are kept."""
         linked = any(path.endswith(("/collect2", "/ld.bfd", "-ld.bfd")) for path in self.executed)
         ran = [path for path in sorted(self.executed) if _compiles(path)]
         if linked and not any(path.endswith(_PROPER) for path in ran):
             ran = []
         kept = (path for path in self._keep.paths() if policies.is_command(path) and _compiles(path))
-        return next(iter(ran), "") or min(kept, default="")
+        return [*ran, *sorted(kept)]
 
     def _bare(self) -> None:
         """An interpreter that the image starts without a program runs what nobody sees here."""

@@ -195,8 +195,16 @@ class SystemRules:
             if other.kind == SYSTEM and (unit.kind == AUTHOR or self.may_use(path, unit, first, Shown.PATH)):
                 self._all.begin(name, because, "path")
 
-    def for_compilers(self, because: str) -> None:
-        """Packages with headers or libraries to link with stay, whole, and what assembles and links."""
+    def for_compilers(self, compilers: list[str]) -> None:
+        """Packages with headers or libraries to link with stay, whole, what assembles and links, and what
+        compilers (paths) are made of: their packages and those of the same source that these depend on.
+        """
+        because = f"/{compilers[0]} compiles"
+        owners = [self._owner(self._all.contents.resolve(path) or path) for path in compilers]
+        parts = [unit for unit in owners if unit is not None and unit.kind == SYSTEM]
+        for unit in parts:
+            self._all.begin(unit.name, because, "package")
+            parts += [other for other in self._relatives(unit) if other not in parts]
         for name in rule("compilers").when["itself"]:
             if (command := self._all.command(name)) is not None:
                 self._all.lead(command, "compilers", because)
