@@ -423,3 +423,19 @@ def test_fonts_stay_with_what_lays_out_text(store: Store, tmp_path: Path) -> Non
     (tmp_path / "without").mkdir()
     assert font not in select(store, tmp_path / "without", added=added).kept
     assert select(store, tmp_path, pango, added=added).kept[font].rule == "fonts"
+
+
+def test_links_that_checksums_do_not_list_belong_to_the_package_that_has_their_folder(
+    store: Store, tmp_path: Path
+) -> None:
+    added: Files = {
+        "usr/share/server-1/config": "-> ../misc/config",
+        "usr/share/server-1/other": "text",
+        "usr/share/misc/config": "guess",
+        "var/lib/dpkg/status.d/more": "Package: more\nVersion: 1\n",
+        "var/lib/dpkg/status.d/more.md5sums": f"{'0' * 32}  usr/share/server-1/other\n",
+        "var/lib/dpkg/status.d/misc": "Package: misc\nVersion: 1\n",
+        "var/lib/dpkg/status.d/misc.md5sums": f"{'0' * 32}  usr/share/misc/config\n",
+    }
+    kept = select(store, tmp_path, "usr/share/server-1/other", added=added).kept
+    assert {"usr/share/server-1/config", "usr/share/misc/config"} <= kept.keys()

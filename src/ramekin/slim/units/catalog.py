@@ -124,6 +124,7 @@ class _Cataloguing:
         self.of: dict[str, str] = {}
         self.owned: dict[str, str] = {}
         self._folders: dict[str, str | None] = {}
+        self._beside: dict[str, Known | None] = {}
 
     def run(self) -> Catalog:
         stdlibs = self._stdlibs()
@@ -320,7 +321,9 @@ class _Cataloguing:
                 self._give(self.units[owner], (path,))
 
     def _links(self) -> None:
-        """Links that nobody owns belong to what they lead to."""
+        """Links that nobody owns belong to the package that fills their folder, where checksums are all that
+        is known of it, else to what they lead to.
+        """
         for path in self.contents.paths:
             if path in self.of or self.contents.kind(path) is not Kind.SYMLINK:
                 continue
@@ -328,10 +331,25 @@ class _Cataloguing:
                 self._give(self._unit("links:alternatives", LINKS), (path,))
                 continue
             real = self.contents.resolve(path)
-            if real is not None and real in self.of:
+            if (beside := self._package_beside(path)) is not None:
+                self._give(beside, (path,))
+            elif real is not None and real in self.of:
                 self._give(self.units[self.of[real]], (path,))
             elif real is not None and path.startswith(("usr/bin/", "usr/sbin/", "bin/", "sbin/")):
                 self._give(self._unit("links:commands", LINKS), (path,))
+
+    def _package_beside(self, path: str) -> Known | None:
+        """The package known by checksums, which list no links, that owns all else in a folder of its own."""
+        folder = path.rpartition("/")[0]
+        if folder.count("/") < 2 or not folder.startswith(("usr/lib/", "usr/libexec/", "usr/share/")):
+            return None
+        if folder not in self._beside:
+            paths = (f"{folder}/{name}" for name in self.contents.children.get(folder, ()))
+            owners = {self.owned[other] for other in paths if other in self.owned}
+            name = next(iter(owners)) if len(owners) == 1 else ""
+            sums = f"var/lib/dpkg/status.d/{name.removeprefix('dpkg:')}.md5sums"
+            self._beside[folder] = self.units[name] if name and self.owned.get(sums) == name else None
+        return self._beside[folder]
 
     def _left(self) -> None:
         for path in self.contents.paths:
