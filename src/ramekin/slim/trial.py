@@ -38,7 +38,7 @@ Course = Literal["listens", "ends", "silent"]
 SILENCE = 10.0
 """Seconds after which a program that neither listens nor ends is taken for one that works in silence."""
 _AWAY = 0.5
-"""Seconds in which a program that listens shows that it goes to the background."""
+"""Seconds in which a program of which only others listen shows that it goes to the background."""
 _PAUSE = 0.02
 _HTTP_TIME = 5.0
 _LAST_PORT = 65535
@@ -151,11 +151,11 @@ class _Attempt:
             try:
                 course = self._course(running)
                 self.ready = time.monotonic() - begun
-                if first := self.findings.course is None:
+                if self.findings.course is None:
                     self._find_ports(running)
-                if first and course == "listens" and self._is_away(running):
-                    course = "ends"
-                self.findings.course = self.findings.course or course
+                    if course == "listens" and self._is_away(running):
+                        course = "ends"
+                    self.findings.course = course
                 if course != "ends":
                     answers += self._ask(running)
                     with suppress(RamekinError):
@@ -229,14 +229,15 @@ class _Attempt:
         return "silent"
 
     def _is_away(self, running: Running) -> bool:
-        """Whether a program that listens, and need not be asked anything, goes to the background.
+        """Whether a program goes to the background: what it leaves there listens, and it ends.
 
-        What it leaves there may listen a moment before it ends itself, and ends with it.
+        Another look shows that of most; one that does not listen itself, and need not be asked anything, has
+        longer.
         """
-        asked = bool(self.plan.probes) and not self.plan.of_commands
-        if asked or self.plan.ready.port is not None or self.plan.ready.command:
+        if self.plan.ready.port is not None or self.plan.ready.command:
             return False
-        end = time.monotonic() + _AWAY
+        asked = bool(self.plan.probes) and not self.plan.of_commands
+        end = time.monotonic() + (_PAUSE if asked or running.state().own else _AWAY)
         while (ended := running.state().ended) is None and time.monotonic() < end:
             time.sleep(_PAUSE)
         return ended == 0
