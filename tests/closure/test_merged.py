@@ -11,6 +11,7 @@ from closure.shelf import MERGED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ramekin.closure.files import behind_links
 from ramekin.closure.merged import place, relocate, retarget
 from ramekin.errors import FormatError
 from ramekin.image.tree import Entry, Kind, Tree, directory, file, symlink
@@ -33,6 +34,25 @@ from ramekin.image.tree import Entry, Kind, Tree, directory, file, symlink
 )
 def test_a_link_leads_where_it_led(path: str, target: str, expected: str) -> None:
     assert retarget(path, target, MERGED) == expected
+
+
+def test_no_folder_is_put_where_every_image_has_a_link() -> None:
+    tree = Tree(
+        [
+            directory("var/run"),
+            directory("var/run/old", mode=0o700),
+            file("var/run/old/here", b"x"),
+            directory("var/lock", mode=0o1777),
+            directory("run"),
+            directory("var/lib"),
+        ]
+    ).with_parents()
+    found = behind_links(tree)
+    assert {"run", "run/lock", "run/old/here", "var/lib"} <= found.keys()
+    assert found["run/old"].mode == 0o700
+    assert not [path for path in found if path.startswith(("var/run", "var/lock"))]
+    linked = Tree([symlink("var/run", "/run")]).with_parents()
+    assert behind_links(linked) is linked
 
 
 def test_hard_links_follow_their_file() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ramekin.closure import merged as layout
@@ -18,7 +18,35 @@ _SKELETON = """
 SKELETON = frozenset(_SKELETON.split())
 """Folders that every image has, whatever is in it."""
 
-_ALIASES = (("var/run", "run"), ("var/lock", "run/lock"), ("run/shm", "dev/shm"))
+_LINKS = (("var/run", "run"), ("var/lock", "run/lock"))
+"""Folders that every image has as links, and where these lead."""
+_ALIASES = (*_LINKS, ("run/shm", "dev/shm"))
+"""The same, with those that are links once a system runs."""
+
+
+def behind_links(tree: Tree) -> Tree:
+    """`tree` with what it has in such folders where the links lead; base-files brings the folders themselves.
+
+    A layer must never put a folder where the image has a link.
+    """
+    links = [pair for pair in _LINKS if pair[0] in tree and tree[pair[0]].kind is Kind.DIRECTORY]
+    if not links:
+        return tree
+    moved: dict[str, Entry] = {}
+    for entry in tree.entries():
+        path = _behind(entry.path, links)
+        if path != entry.path and path in tree:
+            continue
+        target = _behind(entry.target, links) if entry.kind is Kind.HARDLINK else entry.target
+        moved[path] = replace(entry.at(path), target=target)
+    return Tree(moved.values()).with_parents(mtime=tree.newest)
+
+
+def _behind(path: str, links: Sequence[tuple[str, str]]) -> str:
+    for alias, real in links:
+        if path == alias or path.startswith(alias + "/"):
+            return real + path[len(alias) :]
+    return path
 
 
 class Files:
@@ -39,10 +67,7 @@ class Files:
     def place(self, path: str) -> str:
         """The tree path that an absolute path of a script names."""
         clean = posixpath.normpath("/" + path.lstrip("/")).lstrip("/")
-        for alias, real in _ALIASES:
-            if clean == alias or clean.startswith(alias + "/"):
-                clean = real + clean[len(alias) :]
-        return layout.place(clean, self.merged)
+        return layout.place(_behind(clean, _ALIASES), self.merged)
 
     def is_alias(self, path: str) -> bool:
         """True for a folder that every image has as a link to another, such as /var/run."""
