@@ -228,6 +228,23 @@ def test_a_record_that_dpkg_has_a_checksum_of_gets_a_new_one(store: Store, tmp_p
     assert listed == {path: hashlib.md5(tree[path].read()).hexdigest() for path in listed}
 
 
+@pytest.mark.parametrize("folder", ["app/node_modules", "usr/share/nodejs"])
+def test_npm_finds_a_package_of_which_a_file_stays(store: Store, tmp_path: Path, folder: str) -> None:
+    more: Files = {
+        **BASE,
+        f"{folder}/@some/used/package.json": package_json("@some/used"),
+        f"{folder}/@some/used/dist/used.js": "",
+        f"{folder}/@some/used/dist/more.js": "",
+        f"{folder}/idle/package.json": package_json("idle"),
+        f"{folder}/idle/idle.js": "",
+    }
+    found = contents_of.read(image(store, more, run=RUN), name="the image", spool=tmp_path)
+    observed = seen(f"{folder}/@some/used/dist/used.js", executed=("usr/bin/server",))
+    rebuilt = rebuild(found, complete(found, observed, Choice(level=Level.FILES)), store=store)
+    staying = {path for path in files(rebuilt, store, tmp_path) if path.endswith((".js", ".json"))}
+    assert staying == {f"{folder}/@some/used/package.json", f"{folder}/@some/used/dist/used.js"}
+
+
 def test_apk_lists_what_is_there(store: Store, tmp_path: Path) -> None:
     database = (
         "P:server\nV:1\nA:x86_64\nF:usr/bin\nR:server\na:0:0:755\nZ:Q1x=\nF:usr/share/man\nR:server.1\nZ:Q1y=\n\n"

@@ -32,7 +32,9 @@ _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 _READ_WITH_STATUS = (_INFO + "format", "var/lib/dpkg/arch", "var/lib/dpkg/diversions")
 """What dpkg reads beside: without `format` it looks for the lists of libraries by other names."""
 _CONFFILES = re.compile(rb"^Conffiles:[ \t]*\n((?:[ \t].*\n)*)", re.MULTILINE)
-_MANIFEST = re.compile(r"(?:.*/)?node_modules/(?:@[^/]+/)?[^/@]+/package\.json\Z", re.DOTALL)
+_MANIFEST = re.compile(
+    r"(?:(?:.*/)?node_modules|usr/share/nodejs)/(?:@[^/]+/)?[^/@]+/package\.json\Z", re.DOTALL
+)
 _NODE = (".js", ".cjs", ".mjs", ".node", ".wasm")
 _DOCUMENTS = re.compile(r"usr/share/doc/|var/lib/dpkg/")
 
