@@ -135,4 +135,4 @@ def test_listening_sockets_are_read_as_the_kernel_writes_them(monkeypatch: pytes
     monkeypatch.setattr(
         network, "_rows", lambda path: (row.split(maxsplit=7) for row in tables.get(path, ()))
     )
-    assert network.listening() == ("tcp:8080", "udp:53", "unix:/run/a b.sock", "unix:@hidden")
+    assert tuple(network.listening()) == ("tcp:8080", "udp:53", "unix:/run/a b.sock", "unix:@hidden")

@@ -231,13 +231,13 @@ class _Attempt:
     def _is_away(self, running: Running) -> bool:
         """Whether a program goes to the background: what it leaves there listens, and it ends.
 
-        Another look shows that of most; one that does not listen itself, and need not be asked anything, has
-        longer.
+        A program that listens itself stays. Another one is given a moment, and a longer one where it need not
+        be asked anything.
         """
-        if self.plan.ready.port is not None or self.plan.ready.command:
+        if self.plan.ready.port is not None or self.plan.ready.command or running.state().own:
             return False
         asked = bool(self.plan.probes) and not self.plan.of_commands
-        end = time.monotonic() + (_PAUSE if asked or running.state().own else _AWAY)
+        end = time.monotonic() + (_PAUSE if asked else _AWAY)
         while (ended := running.state().ended) is None and time.monotonic() < end:
             time.sleep(_PAUSE)
         return ended == 0
@@ -257,10 +257,11 @@ class _Attempt:
 
     def _find_ports(self, running: Running) -> None:
         """Where requests go, and the ports that commands of this machine are told."""
-        listening = [int(one[4:]) for one in running.listening() if one.startswith("tcp:")]
+        there = running.listening()
+        listening = [int(one[4:]) for one in there if one.startswith("tcp:")]
         exposed = [port for port in exposed_ports(self.settings) if port in listening]
         named = _wanted_port(self.plan, self.settings)
-        sockets = [one for one in running.listening() if one.startswith("unix:/")]
+        sockets = [one for one in there if one.startswith("unix:/")]
         first: list[int | str] = [*exposed, *sorted(listening), *sockets]
         self.findings.port = named if named is not None else (first[0] if first else None)
         ports = {port for port in (*exposed, *listening) if port}

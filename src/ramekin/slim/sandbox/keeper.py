@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -302,11 +303,12 @@ class Keeper:
         # one that has ended meanwhile, for want of room, has not been seen to be full yet
         self._look_for_room()
         there = self._look()
-        own = bool(there) and self._ended is None and network.has(self._program)
-        return (Reply(state=State(self._is_up(), self._ended, self._full, there, self._trouble, own)),)
+        up = self._is_up()
+        own = self._ended is None and network.has(self._program, chain.from_iterable(there.values()))
+        return (Reply(state=State(up, self._ended, self._full, tuple(there), self._trouble, own)),)
 
-    def _look(self) -> tuple[str, ...]:
-        """What the container listens on now."""
+    def _look(self) -> dict[str, set[str]]:
+        """What the container listens on now, with its sockets."""
         found = network.listening()
         self._listening.update(found)
         return found

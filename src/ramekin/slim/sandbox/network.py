@@ -6,7 +6,7 @@ import fcntl
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,14 +32,19 @@ def raise_loopback() -> None:
         Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
 
 
-def listening() -> tuple[str, ...]:
-    """What this network namespace listens on: `tcp:8080`, `udp:53`, `unix:/run/x.sock`, `unix:@abstract`."""
-    return tuple(sorted({name for name, _ in _sockets()}))
+def listening() -> dict[str, set[str]]:
+    """What this network namespace listens on, in order: `tcp:8080`, `udp:53`, `unix:/run/x.sock`,
+    `unix:@abstract`; each with the numbers of its sockets' inodes. The kernel takes milliseconds to tell.
+    """
+    found: dict[str, set[str]] = {}
+    for name, inode in _sockets():
+        found.setdefault(name, set()).add(inode)
+    return dict(sorted(found.items()))
 
 
-def has(pid: int) -> bool:
-    """Whether a process has a socket open that listens."""
-    inodes = {f"socket:[{inode}]" for _, inode in _sockets()}
+def has(pid: int, sockets: Iterable[str]) -> bool:
+    """Whether a process has one of these sockets open, by the numbers of their inodes."""
+    inodes = {f"socket:[{inode}]" for inode in sockets}
     with suppress(OSError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
