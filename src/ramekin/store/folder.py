@@ -278,8 +278,9 @@ class StagedFile:
     def _rename(self, target: str) -> None:
         name = os.path.dirname(target)[len(self._folder._base) :]
         for left in reversed(range(_RACES)):
-            self._folder._folder(name)
             try:
+                # of which a part may be removed while the next is made
+                self._folder._folder(name)
                 os.rename(self._path, target)
                 break
             except FileNotFoundError:
