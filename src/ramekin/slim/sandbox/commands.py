@@ -7,11 +7,10 @@ import selectors
 import time
 from contextlib import suppress
 
+from ramekin.slim.sandbox import pipes
+
 OUTPUT = 64 << 20
 """Bytes of each stream of a command that are kept."""
-
-_BLOCK = 1 << 16
-"""Bytes that a pipe holds, which one read takes out of it."""
 
 _GRACE = 0.2
 """Seconds in which output may still come after the command's end, from children that it left behind."""
@@ -40,13 +39,13 @@ def communicate(
                 descriptor = key.fd
                 if descriptor == sink:
                     with suppress(BrokenPipeError):
-                        unsent = unsent[os.write(sink, unsent[:_BLOCK]) :]
+                        unsent = unsent[os.write(sink, unsent[: pipes.BLOCK]) :]
                         if unsent:
                             continue
                     waiting.unregister(sink)
                     os.close(sink)
                     continue
-                block = os.read(descriptor, _BLOCK)
+                block = os.read(descriptor, pipes.BLOCK)
                 if len(read[descriptor]) < OUTPUT:
                     read[descriptor] += block
                 if not block or descriptor == status:
@@ -56,16 +55,9 @@ def communicate(
                     deadline = min(deadline, time.monotonic() + _GRACE)
         for key in list(waiting.get_map().values()):
             if key.fd in sources:
-                read[key.fd] += _left(key.fd)
+                # written in time, however late we come to it
+                os.set_blocking(key.fd, False)
+                read[key.fd] += pipes.held(key.fd) or b""
             os.close(key.fd)
     code = int(read[status]) if read[status] else None
     return code, bytes(read[sources[0]]), bytes(read[sources[1]])
-
-
-def _left(source: int) -> bytes:
-    """What a pipe holds when time is up: written in time, however late we come to it."""
-    os.set_blocking(source, False)
-    try:
-        return os.read(source, _BLOCK)
-    except BlockingIOError:
-        return b""

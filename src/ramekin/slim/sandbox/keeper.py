@@ -17,7 +17,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -304,7 +303,7 @@ class Keeper:
         self._look_for_room()
         there = self._look()
         up = self._is_up()
-        own = self._ended is None and network.has(self._program, chain.from_iterable(there.values()))
+        own = bool(there) and self._ended is None and network.has(self._program, there.values())
         return (Reply(state=State(up, self._ended, self._full, tuple(there), self._trouble, own)),)
 
     def _look(self) -> dict[str, set[str]]:

@@ -7,8 +7,7 @@ import select
 import threading
 from collections import deque
 
-_BLOCK = 1 << 16
-"""Bytes that a pipe holds, which one read takes out of it."""
+from ramekin.slim.sandbox import pipes
 
 _LINES, _WIDTH = 20, 500
 """Lines, and characters of each, that people are shown."""
@@ -43,12 +42,10 @@ class Log:
 
     def _take(self) -> bool:
         """Keep what the pipe holds; whether more may come."""
-        try:
-            data = os.read(self._descriptor, _BLOCK)
-        except BlockingIOError:
-            return True
-        self._keep(data)
-        return bool(data)
+        data = pipes.held(self._descriptor)
+        if data:
+            self._keep(data)
+        return data != b""
 
     def _keep(self, data: bytes) -> None:
         room = self._first - len(self._head)

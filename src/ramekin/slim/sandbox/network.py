@@ -42,9 +42,9 @@ def listening() -> dict[str, set[str]]:
     return dict(sorted(found.items()))
 
 
-def has(pid: int, sockets: Iterable[str]) -> bool:
+def has(pid: int, sockets: Iterable[set[str]]) -> bool:
     """Whether a process has one of these sockets open, by the numbers of their inodes."""
-    inodes = {f"socket:[{inode}]" for inode in sockets}
+    inodes = {f"socket:[{inode}]" for inode in set().union(*sockets)}
     with suppress(OSError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
