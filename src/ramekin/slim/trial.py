@@ -197,7 +197,7 @@ class _Attempt:
 
     def _course(self, running: Running) -> Course:
         plan, ready = self.plan, self.plan.ready
-        if ready.port is not None or ready.command:
+        if ready.said:
             port = ready.port if isinstance(ready.port, int) else None
             unix = ready.port.removeprefix("unix:") if isinstance(ready.port, str) else None
             running.wait_ready(
@@ -223,7 +223,7 @@ class _Attempt:
             if time.monotonic() > end:
                 break
             time.sleep(_PAUSE)
-        if wanted is not None or (plan.probes and not plan.of_commands):
+        if wanted is not None or plan.of_program:
             port = wanted if isinstance(wanted, int) else None
             raise running.late(Readiness(port=port, patience=patience), running.state())
         return "silent"
@@ -234,10 +234,9 @@ class _Attempt:
         A program that listens itself stays. Another one is given a moment, and a longer one where it need not
         be asked anything.
         """
-        if self.plan.ready.port is not None or self.plan.ready.command or running.state().own:
+        if self.plan.ready.said or running.state().own:
             return False
-        asked = bool(self.plan.probes) and not self.plan.of_commands
-        end = time.monotonic() + (_PAUSE if asked else _AWAY)
+        end = time.monotonic() + (_PAUSE if self.plan.of_program else _AWAY)
         while (ended := running.state().ended) is None and time.monotonic() < end:
             time.sleep(_PAUSE)
         return ended == 0
@@ -249,7 +248,7 @@ class _Attempt:
         (last,) = text.strip().splitlines()[-1:] or ["it printed nothing"]
         if code and not self.plan.probes:
             said = f"the image's program ends with {code}: {last[:200]}"
-        elif self.plan.probes and not self.plan.of_commands:
+        elif self.plan.of_program:
             said = f"the image's program has ended with {code} and can be asked nothing: {last[:200]}"
         else:
             return Answer(START, "start", fields)

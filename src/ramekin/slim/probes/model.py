@@ -187,6 +187,11 @@ class Ready:
     command: tuple[str, ...] = ()
     seconds: float = PATIENCE
 
+    @property
+    def said(self) -> bool:
+        """Whether one of them is named, and nothing has to be found out."""
+        return self.port is not None or bool(self.command)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -205,6 +210,11 @@ class Plan:
     def of_commands(self) -> bool:
         """Whether something is asked, and all of it by commands inside the container."""
         return bool(self.probes) and all(isinstance(probe, Run) for probe in self.probes)
+
+    @property
+    def of_program(self) -> bool:
+        """Whether something is asked that takes the image's program, running."""
+        return bool(self.probes) and not self.of_commands
 
 
 def united(plans: Iterable[Plan]) -> Plan:
