@@ -89,6 +89,10 @@ class SystemRules:
             if other.package.source == package.source:
                 yield other
 
+    def _depending(self, unit: Known) -> list[Known]:
+        """Packages of the same source that depend directly on a package."""
+        return [other for other in self._packages.values() if unit in self._relatives(other)]
+
     def file(self, path: str, unit: Known) -> None:
         """A file stays: its package is there, and if it is a program that ran, so are the others."""
         owner = self._all.catalog.owned.get(path)
@@ -101,12 +105,8 @@ class SystemRules:
 
     def _tools(self, unit: Known, path: str) -> None:
         self.asked.add(unit.name)
-        reversed_ = [
-            other
-            for other in self._packages.values()
-            if unit in list(self._relatives(other)) and other.name in self._all.begun
-        ]
-        for one in (unit, *self._relatives(unit), *reversed_):
+        depending = [other for other in self._depending(unit) if other.name in self._all.begun]
+        for one in (unit, *self._relatives(unit), *depending):
             if one.package is not None and one.package.base:
                 continue
             commands = [other for other in one.paths if policies.is_command(other)]
@@ -219,10 +219,9 @@ class SystemRules:
 
     def extensions(self, unit: Known, because: str) -> None:
         """Packages of the same source that depend on one stay, with what they depend on of it."""
-        for other in list(self._packages.values()):
-            if unit in (beside := list(self._relatives(other))):
-                for one in (other, *beside):
-                    self._all.begin(one.name, because, "bare")
+        for other in self._depending(unit):
+            for one in (other, *self._relatives(other)):
+                self._all.begin(one.name, because, "bare")
 
     # --- what programs expect without saying so
 

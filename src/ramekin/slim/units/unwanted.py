@@ -56,7 +56,8 @@ class Unwanted:
         self._contents, self._of, self._units = contents, known.of, known.units
         self._choice, self._drop, self._reads = choice, drop, reads
         kept = {"locales", *(slices.FOR_COMPILERS if compiles else ())}
-        self._slice_of = slices.matcher(SliceChoice(keep=frozenset(kept))).slice_of
+        self.slice_of = slices.matcher(SliceChoice(keep=frozenset(kept))).slice_of
+        """The slice of the closure's that a path belongs to and that is left out, or None."""
         self._compiles = compiles
         self._optimizes = bool(environment.get("PYTHONOPTIMIZE"))
         runtime = contents.config.config
@@ -103,10 +104,6 @@ class Unwanted:
         if extra and not _LEGAL.search(path.rpartition("/")[2]):
             return "node-extras", ""
         return None
-
-    def slice_of(self, path: str) -> str | None:
-        """The slice of the closure's that a path belongs to and that is left out, or None."""
-        return self._slice_of(path)
 
     def is_test(self, path: str, unit: Known) -> bool:
         """Whether a path lies in a test suite of its library."""

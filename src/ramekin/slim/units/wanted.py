@@ -57,6 +57,8 @@ class Wanted:
 
     def paths(self) -> Iterator[str]:
         """All paths of the image that are meant."""
+        if not (self._globs or self._units):
+            return iter(())
         return (path for path in self._of if self.match(path) is not None)
 
     def match(self, path: str) -> str | None:
