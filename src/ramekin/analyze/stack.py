@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -93,6 +94,15 @@ class Stack:
     lost: tuple[Lost, ...]
     size: int
     efficiency: float
+
+    @cached_property
+    def names(self) -> Mapping[int, tuple[str, ...]]:
+        """By the identity of each content (`id(placed.inode)`) all paths that have it, in order."""
+        found: dict[int, list[str]] = {}
+        for path, placed in self.files.items():
+            if placed.inode is not None:
+                found.setdefault(id(placed.inode), []).append(path)
+        return {number: tuple(paths) for number, paths in found.items()}
 
     def traits(self, path: str) -> Traits:
         """What is known of the content at `path`."""

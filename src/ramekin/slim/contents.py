@@ -144,14 +144,10 @@ class Contents:
             return held.at(path)
         return Entry(path=path, kind=Kind.HARDLINK, target=first, mode=held.mode, uid=held.uid)
 
-    @cached_property
+    @property
     def names(self) -> Mapping[int, tuple[str, ...]]:
         """By the identity of each content (`id(placed.inode)`) all paths that have it, in order."""
-        found: dict[int, list[str]] = {}
-        for path, placed in self.files.items():
-            if placed.inode is not None:
-                found.setdefault(id(placed.inode), []).append(path)
-        return {number: tuple(paths) for number, paths in found.items()}
+        return self.stack.names
 
     def resolve(self, path: str) -> str | None:
         """Where a path leads when links are followed; None for nowhere."""

@@ -50,7 +50,6 @@ def _installed(stack: Stack) -> Iterator[Claim]:
 
 def _listed(stack: Stack) -> Iterator[Claim]:
     start = _FOLDER + "status.d/"
-    names = _hard_links(stack)
     for path in stack.files:
         if not path.startswith(start) or path.endswith(".md5sums"):
             continue
@@ -61,27 +60,18 @@ def _listed(stack: Stack) -> Iterator[Claim]:
             lines = [line.split(b"  ", 1) for line in sums.split(b"\n") if b"  " in line]
             listed = [to_text(line[1]) for line in lines]
             conffiles = [line.split(" ")[0] for line in fields.get("conffiles", "").split("\n") if line]
-            others = _other_names(stack, listed, names) if names else ()
+            others = _other_names(stack, listed)
             yield _package(fields), [path, path + ".md5sums", *listed, *conffiles, *others]
 
 
-def _hard_links(stack: Stack) -> dict[int, list[str]]:
-    """All names of each content that has several, by the identity of its inode."""
-    found: dict[int, list[str]] = {}
-    for path, placed in stack.files.items():
-        if placed.inode is not None and placed.inode.names > 1:
-            found.setdefault(id(placed.inode), []).append(path)
-    return found
-
-
-def _other_names(stack: Stack, listed: list[str], names: dict[int, list[str]]) -> Iterator[str]:
+def _other_names(stack: Stack, listed: list[str]) -> Iterator[str]:
     """Hard links to files that are listed: packages have each content once in their checksums."""
     for path in listed:
         placed = stack.files.get(path)
         if placed is None and (real := stack.resolve(path)) is not None:
             placed = stack.files[real]
         if placed is not None and placed.inode is not None and placed.inode.names > 1:
-            yield from names[id(placed.inode)]
+            yield from stack.names[id(placed.inode)]
 
 
 def _package(fields: dict[str, str]) -> Package:
