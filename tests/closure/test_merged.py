@@ -11,8 +11,7 @@ from closure.shelf import MERGED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramekin.closure.files import behind_links
-from ramekin.closure.merged import place, relocate, retarget
+from ramekin.closure.merged import LINKS, place, relocate, retarget
 from ramekin.errors import FormatError
 from ramekin.image.tree import Entry, Kind, Tree, directory, file, symlink
 
@@ -30,10 +29,15 @@ from ramekin.image.tree import Entry, Kind, Tree, directory, file, symlink
         ("etc/x", "../bin/y", "../bin/y"),
         ("usr/bin/x", "../../bin/y", "../../bin/y"),
         ("bin/x", "../../../usr/bin/y", "y"),
+        ("var/run/a/x", "../y", "../y"),
+        ("var/run/x", "../lib/y", "../var/lib/y"),
+        ("var/run/x", "../lock/y", "lock/y"),
+        ("var/run/x", "../../bin/y", "../usr/bin/y"),
+        ("var/lib/x", "../run/y", "../run/y"),
     ],
 )
 def test_a_link_leads_where_it_led(path: str, target: str, expected: str) -> None:
-    assert retarget(path, target, MERGED) == expected
+    assert retarget(path, target, {**LINKS, **MERGED}) == expected
 
 
 def test_no_folder_is_put_where_every_image_has_a_link() -> None:
@@ -47,12 +51,12 @@ def test_no_folder_is_put_where_every_image_has_a_link() -> None:
             directory("var/lib"),
         ]
     ).with_parents()
-    found = behind_links(tree)
+    found = relocate(tree, LINKS, where="base-files")
     assert {"run", "run/lock", "run/old/here", "var/lib"} <= found.keys()
     assert found["run/old"].mode == 0o700
     assert not [path for path in found if path.startswith(("var/run", "var/lock"))]
     linked = Tree([symlink("var/run", "/run")]).with_parents()
-    assert behind_links(linked) is linked
+    assert dict(relocate(linked, LINKS, where="base-files")) == dict(linked)
 
 
 def test_hard_links_follow_their_file() -> None:

@@ -20,6 +20,7 @@ import re
 
 from ramekin.closure import accounts
 from ramekin.closure.files import SKELETON
+from ramekin.closure.merged import LINKS
 from ramekin.errors import UsageError
 from ramekin.image import tree as trees
 from ramekin.image.tree import Entry, Tree
@@ -109,6 +110,5 @@ def _skeleton(suite: SuiteFacts) -> list[Entry]:
     for link, target in sorted(suite.merged.items()):
         entries.append(trees.symlink(link, target, mtime=MTIME))
         entries.append(_folder(target))
-    entries.append(trees.symlink("var/run", "/run", mtime=MTIME))
-    entries.append(trees.symlink("var/lock", "/run/lock", mtime=MTIME))
+    entries += [trees.symlink(link, f"/{target}", mtime=MTIME) for link, target in LINKS.items()]
     return entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ramekin.closure import merged as layout
@@ -18,35 +18,8 @@ _SKELETON = """
 SKELETON = frozenset(_SKELETON.split())
 """Folders that every image has, whatever is in it."""
 
-_LINKS = (("var/run", "run"), ("var/lock", "run/lock"))
-"""Folders that every image has as links, and where these lead."""
-_ALIASES = (*_LINKS, ("run/shm", "dev/shm"))
-"""The same, with those that are links once a system runs."""
-
-
-def behind_links(tree: Tree) -> Tree:
-    """`tree` with what it has in such folders where the links lead; base-files brings the folders themselves.
-
-    A layer must never put a folder where the image has a link.
-    """
-    links = [pair for pair in _LINKS if pair[0] in tree and tree[pair[0]].kind is Kind.DIRECTORY]
-    if not links:
-        return tree
-    moved: dict[str, Entry] = {}
-    for entry in tree.entries():
-        path = _behind(entry.path, links)
-        if path != entry.path and path in tree:
-            continue
-        target = _behind(entry.target, links) if entry.kind is Kind.HARDLINK else entry.target
-        moved[path] = replace(entry.at(path), target=target)
-    return Tree(moved.values()).with_parents(mtime=tree.newest)
-
-
-def _behind(path: str, links: Sequence[tuple[str, str]]) -> str:
-    for alias, real in links:
-        if path == alias or path.startswith(alias + "/"):
-            return real + path[len(alias) :]
-    return path
+_SHARED_MEMORY = {"run/shm": "dev/shm"}
+"""A link that there is once a system runs."""
 
 
 class Files:
@@ -67,12 +40,14 @@ class Files:
     def place(self, path: str) -> str:
         """The tree path that an absolute path of a script names."""
         clean = posixpath.normpath("/" + path.lstrip("/")).lstrip("/")
-        return layout.place(_behind(clean, _ALIASES), self.merged)
+        for links in (layout.LINKS, _SHARED_MEMORY, self.merged):
+            clean = layout.place(clean, links)
+        return clean
 
     def is_alias(self, path: str) -> bool:
         """True for a folder that every image has as a link to another, such as /var/run."""
         clean = posixpath.normpath("/" + path.lstrip("/")).lstrip("/")
-        return any(clean == alias for alias, _ in _ALIASES)
+        return clean in layout.LINKS or clean in _SHARED_MEMORY
 
     def get(self, path: str) -> Entry | None:
         """The entry at an absolute path, not following links."""

@@ -1,6 +1,7 @@
-"""Trees laid on the merged layout of a suite: what a package puts in `bin` goes to `usr/bin`.
+"""Trees on the layout of a suite: what a package puts in `bin` goes to `usr/bin`, where these are merged.
 
-A layer must never put a folder where the image has a link, so every path below a merged folder moves. A
+A layer must never put a folder where the image has a link, so every path below a merged folder moves, and so
+does what lies where every image has links (`LINKS`; base-files brings folders there). A
 relative link moves with its folder and would then lead elsewhere when it climbs above that folder; it is
 rewritten to lead where it led before. Example, with `bin` merged into `usr/bin`:
 
@@ -18,13 +19,24 @@ from dataclasses import replace
 from ramekin.errors import FormatError
 from ramekin.image.tree import Entry, Kind, Tree
 
+LINKS = {"var/run": "run", "var/lock": "run/lock"}
+"""Links that every image has, and the folders that they lead to."""
+
 
 def place(path: str, merged: Mapping[str, str]) -> str:
     """Where the tree path `path` lies once `merged` folders have moved; the folder itself moves too."""
-    top, slash, rest = path.partition("/")
-    if top in merged:
-        return merged[top] + slash + rest
-    return path
+    folder = _moving(path, merged)
+    return merged[folder] + path[len(folder) :] if folder else path
+
+
+def _moving(path: str, merged: Mapping[str, str]) -> str:
+    """The one of `merged` folders that a path is, or lies in; nothing when it does not move."""
+    end = path.find("/")
+    while end >= 0:
+        if path[:end] in merged:
+            return path[:end]
+        end = path.find("/", end + 1)
+    return path if path in merged else ""
 
 
 def retarget(path: str, target: str, merged: Mapping[str, str]) -> str:
@@ -33,13 +45,15 @@ def retarget(path: str, target: str, merged: Mapping[str, str]) -> str:
     if new == path or target.startswith("/"):
         return target
     parent = path.split("/")[:-1]
+    # folders above the one that moves, with which a link does not move
+    above = _moving(path, merged).count("/")
     parts = [part for part in target.split("/") if part not in ("", ".")]
     climbs = 0
     while climbs < len(parts) and parts[climbs] == "..":
         climbs += 1
-    if climbs < len(parent):
+    if climbs < len(parent) - above:
         return target
-    rest = "/".join(parts[climbs:])
+    rest = "/".join([*parent[: max(0, len(parent) - climbs)], *parts[climbs:]])
     home = posixpath.dirname(new)
     if ".." in parts[climbs:]:
         return "../" * (home.count("/") + 1) + rest
@@ -49,10 +63,9 @@ def retarget(path: str, target: str, merged: Mapping[str, str]) -> str:
 def relocate(tree: Tree, merged: Mapping[str, str], *, where: str) -> Tree:
     """`tree` on the merged layout. `FormatError` names a path that two different entries would take.
 
-    A top-level link that a package brings for the merge itself (`bin -> usr/bin`) stays as it is.
+    A link that a package brings for the merge itself (`bin -> usr/bin`) stays as it is.
     """
-    tops = {path.partition("/")[0] for path in tree}
-    if not tops.intersection(merged):
+    if not any(_moving(path, merged) for path in tree):
         return tree
     moved: dict[str, Entry] = {}
     for entry in tree.entries():

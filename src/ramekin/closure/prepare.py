@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Mapping
 
 from ramekin.closure import declared, gconv, ldcache, merged, recipes, scripts, slices
-from ramekin.closure.files import Files, behind_links
+from ramekin.closure.files import Files
 from ramekin.closure.model import Alternative, Folder, Hints, PackageFacts, Prepared, SliceChoice, Unknown
 from ramekin.image import tree as trees
 from ramekin.image.tree import Entry, Kind, Tree
@@ -36,7 +36,7 @@ def prepare(
     packages of architecture `all`. `FormatError` names the package and path at fault.
     """
     package = content.package
-    shipped = behind_links(merged.relocate(content.tree, facts.merged, where=package.name))
+    shipped = merged.relocate(content.tree, {**merged.LINKS, **facts.merged}, where=package.name)
     newest = shipped.newest
     files = Files(shipped, facts.merged, newest)
     outcome = scripts.Outcome()
