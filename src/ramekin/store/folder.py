@@ -14,10 +14,10 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from ramekin.store.backend import Stored, failure
 
@@ -25,7 +25,9 @@ USE_GRAIN = 600.0
 """Seconds within which two uses of a thing count as one, so that a warm build writes nothing."""
 
 _RACES = 16
-"""Times that a folder is made anew which sweepers remove before a file gets into it."""
+"""Times that a folder is made which sweepers remove before a file gets into it."""
+
+T = TypeVar("T")
 
 
 class Folder:
@@ -65,6 +67,16 @@ class Folder:
             self._hold(os.O_CREAT)
         os.makedirs(self._base + name, exist_ok=True)
         self._made.add(name)
+
+    def _in(self, folder: str, act: Callable[[], T]) -> T:
+        """What `act` gives, which needs a folder: made anew when sweepers remove it, or a part, meanwhile."""
+        for _ in range(_RACES - 1):
+            with contextlib.suppress(FileNotFoundError):
+                self._folder(folder)
+                return act()
+            self._made.discard(folder)
+        self._folder(folder)
+        return act()
 
     def size(self, name: str) -> int | None:
         path = self._base + name
@@ -164,9 +176,11 @@ class Folder:
     def lock(self, name: str) -> Iterator[None]:
         path = self._base + name
         try:
-            self._folder(os.path.dirname(name))
             while True:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                descriptor = self._in(
+                    os.path.dirname(name),
+                    lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666),
+                )
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if _is_at(descriptor, path):
                     break
@@ -277,17 +291,7 @@ class StagedFile:
 
     def _rename(self, target: str) -> None:
         name = os.path.dirname(target)[len(self._folder._base) :]
-        for left in reversed(range(_RACES)):
-            try:
-                # of which a part may be removed while the next is made
-                self._folder._folder(name)
-                os.rename(self._path, target)
-                break
-            except FileNotFoundError:
-                # the folder was removed behind our back, by sweepers perhaps more than once
-                self._folder._made.discard(name)
-                if not left:
-                    raise
+        self._folder._in(name, lambda: os.rename(self._path, target))
         self._path = ""
 
     def discard(self) -> None:
