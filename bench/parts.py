@@ -14,8 +14,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import io
-import os
-import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -33,6 +32,10 @@ from ramekin.sources import open_source
 from ramekin.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.apt import uris  # noqa: E402
+
 STORE = ROOT / ".cache" / "store"
 SOURCE = "debian:bookworm"
 MANY = (
@@ -54,22 +57,7 @@ def resolutions(folder: Path) -> Iterator[Part]:
 
 
 def _apt(folder: Path, asked: Sequence[str]) -> None:
-    (folder / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-    settings = {
-        "Dir::State::status": "/dev/null",
-        "Dir::State::extended_states": "/dev/null",
-        "Dir::Cache::archives": f"{folder}/archives",
-        "Dir::Cache::pkgcache": f"{folder}/pkgcache.bin",
-        "Dir::Cache::srcpkgcache": f"{folder}/srcpkgcache.bin",
-        "Debug::NoLocking": "1",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    subprocess.run(
-        ["apt-get", "install", "-qq", "-y", "--print-uris", "--no-install-recommends", *options, *asked],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"LC_ALL": "C"},
-    )
+    uris(folder, asked, "amd64").check_returncode()
 
 
 def layers(folder: Path) -> Iterator[Part]:

@@ -8,9 +8,7 @@ and one that is larger than the rules allow are failures. The counts go to `.cac
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 from memory_index import MemoryIndex, machine_index
+from support.apt import uris
 
 from ramekin.sources.debian import relations
 from ramekin.sources.debian.model import DebianPackage
@@ -56,18 +55,7 @@ def requests(archive: MemoryIndex) -> list[tuple[str, ...]]:
 
 def apt(folder: Path, names: tuple[str, ...], archive: MemoryIndex) -> dict[str, DebianPackage] | None:
     """What apt would install for `names` on an empty machine; None where it finds no way."""
-    settings = {
-        "Dir::State::status": "/dev/null",
-        "Dir::State::extended_states": "/dev/null",
-        "Dir::Cache::archives": f"{folder}/archives",
-        "Dir::Cache::pkgcache": f"{folder}/pkgcache.bin",
-        "Dir::Cache::srcpkgcache": f"{folder}/srcpkgcache.bin",
-        "Debug::NoLocking": "1",
-        "Apt::Architectures": archive.architecture,
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    command = ["apt-get", "install", "-qq", "-y", "--print-uris", "--no-install-recommends", *options, *names]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
+    done = uris(folder, names, archive.architecture)
     if done.returncode:
         return None
     found: dict[str, DebianPackage] = {}
@@ -84,7 +72,6 @@ def apts_answers(
     state = sorted((name, one.version, one.digest) for name, ones in archive.by_name.items() for one in ones)
     kept = cache / f"apt-{sha256(repr((state, asked)).encode()).hexdigest()[:16]}.json"
     if not kept.exists():
-        (folder / "archives" / "partial").mkdir(parents=True)
         apt(folder, ("busybox",), archive)  # builds the cache that the others share
         with ThreadPoolExecutor(2) as pool:
             found = pool.map(lambda names: apt(folder, names, archive), asked)
