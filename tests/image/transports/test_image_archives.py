@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import BinaryIO
@@ -87,8 +88,8 @@ def test_an_index_keeps_all_its_images(store: Store, tmp_path: Path, transport: 
 def test_an_oci_archive_is_a_layout_with_referrers(store: Store, tmp_path: Path) -> None:
     image = samples.with_sbom(store, samples.image(store, name="team/web:3"))
     transports.write(image, parse(f"oci-archive:{tmp_path}/web.tar"))
-    with tarfile.open(tmp_path / "web.tar") as archive:
-        archive.extractall(tmp_path / "layout", filter="data")
+    (tmp_path / "layout").mkdir()
+    subprocess.run(["tar", "-xf", tmp_path / "web.tar", "-C", tmp_path / "layout"], check=True)
     with transports.read(parse(f"oci:{tmp_path}/layout:3")) as back:
         assert back.root.digest == image.root.digest
         assert [one.digest for one in back.referrers] == [one.digest for one in image.referrers]
